@@ -1,0 +1,44 @@
+"""Everything that can be wrong with what a user brings, one exception each.
+
+Every message has three parts: what was seen, what was wanted, and the cure.
+"""
+
+
+class PrimoError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ModalityError(PrimoError, ValueError):
+    """A block of values, or its presence, cannot be used."""
+
+
+class LabelError(PrimoError, ValueError):
+    """The labels cannot be used, or were not among the training classes."""
+
+
+class TrainingError(PrimoError, RuntimeError):
+    """Training cannot go on: a part of the loss is no longer finite."""
+
+
+class CheckpointError(PrimoError, RuntimeError):
+    """A checkpoint belongs to other settings or other rows."""
+
+
+class SavedModelError(PrimoError, ValueError):
+    """A saved model is truncated, was edited, or is of an unknown format."""
+
+
+class DataFileError(PrimoError, OSError):
+    """A data file is not there, is incomplete, or is not the file it should be."""
+
+
+class UnseenPatternWarning(UserWarning):
+    """Rows have a pattern of absence that no training row had."""
+
+
+class CollapseWarning(UserWarning):
+    """The latent does not carry what the optional modality tells about the label."""
+
+
+class OverfitWarning(UserWarning):
+    """Training rows are fitted far better than validation rows."""

@@ -1,0 +1,306 @@
+"""Modalities: named blocks of values with explicit presence, the one door for missing data.
+
+Behind this door nothing looks at NaN again: a value is there or it is not, and the encoders only ever
+see the rows where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from primo_pyro.errors import ModalityError
+
+
+class Modalities:
+    """Several kinds of data about the same N rows, each present or absent in each row.
+
+    Parameters
+    ----------
+    blocks
+        Mapping from a modality's name to its values: an array, a tensor, a DataFrame or nested lists of
+        shape ``[N, ...]`` (``[N]`` is read as ``[N, 1]``), or ``None`` for a modality that is absent in
+        every row. A row whose values are all NaN is absent. Bytes (``uint8``) are kept as bytes; an
+        encoder sees them divided by 255. With ``columns``, one DataFrame.
+    present
+        Mapping from names to booleans of shape ``[N]``, True where the modality is there. For a modality
+        named here the values of absent rows are never looked at.
+    columns
+        With one DataFrame as ``blocks``: which of its columns make up each modality.
+
+    Raises
+    ------
+    ModalityError
+        Where blocks differ in length, a present row is partly NaN or infinite, values are not numbers,
+        or ``present`` does not fit. The message names modality, number of rows and cure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = Modalities({"image": np.zeros((3, 8, 8)), "sound": [[0.1], [np.nan], [0.3]]})
+    >>> x
+    Modalities(3 rows: image [8, 8] in all, sound [1] in 2)
+    >>> x.present["sound"]
+    array([ True, False,  True])
+    >>> x[x.present["sound"]]
+    Modalities(2 rows: image [8, 8] in all, sound [1] in all)
+
+    A table, with the columns of each modality:
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"age": [71, 40], "heart_rate": [90.0, None], "lactate": [1.2, None]})
+    >>> Modalities(frame, columns={"history": ["age"], "first_day": ["heart_rate", "lactate"]})
+    Modalities(2 rows: history [1] in all, first_day [2] in 1)
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[str, object] | pd.DataFrame,
+        present: Mapping[str, object] | None = None,
+        columns: Mapping[str, Iterable[str]] | None = None,
+    ):
+        if isinstance(blocks, pd.DataFrame):
+            blocks = _split_columns(blocks, columns)
+        elif columns is not None:
+            raise ModalityError(
+                f"columns was given with blocks of type {type(blocks).__name__}; it goes with one "
+                "DataFrame. Pass the DataFrame as blocks, or leave columns out."
+            )
+        if not isinstance(blocks, Mapping) or not blocks:
+            raise ModalityError(
+                f"Modalities wants a mapping from names to values, with at least one entry; got "
+                f'{type(blocks).__name__} ({blocks!r:.60}). Write Modalities({{"x": values}}).'
+            )
+        present = dict(present or {})
+        for name in (*blocks, *present):
+            _check_name(name, known=blocks)
+        given = {name: None if v is None else _as_array(name, v) for name, v in blocks.items()}
+        rows = _common_length(given, present)
+
+        self.values: dict[str, np.ndarray] = {}
+        self.present: dict[str, np.ndarray] = {}
+        for name, values in given.items():
+            if values is None:
+                values = np.zeros((rows, 0), np.float32)
+                there = np.zeros(rows, bool)
+                if np.any(present.get(name, False)):
+                    raise ModalityError(
+                        f"Modality {name!r} is None but present says that {int(np.sum(present[name]))} "
+                        "rows have it. Pass its values, or leave it out of present."
+                    )
+            else:
+                there = _as_presence(name, present[name]) if name in present else None
+                there = _checked_presence(name, values, there)
+            self.values[name] = values
+            self.present[name] = there
+
+    @classmethod
+    def _of_parts(cls, values, present) -> Modalities:
+        """Blocks that came through the door before."""
+        x = cls.__new__(cls)
+        x.values, x.present = values, present
+        return x
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, in the order in which they were given."""
+        return tuple(self.values)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(rows, modalities)``; with it scikit-learn's splitters know how to count and index rows."""
+        return len(self), len(self.values)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.present.values())))
+
+    def __getitem__(self, rows) -> Modalities:
+        """Rows by slice, integer array or boolean array; a single integer gives one row, still 2-d."""
+        if isinstance(rows, tuple):  # scikit-learn asks for x[rows, ...]
+            rows = rows[0]
+        if isinstance(rows, str):
+            raise ModalityError(
+                f"x[{rows!r}] asks for a modality; indexing takes rows. "
+                f"Write x.values[{rows!r}] or x.select({rows!r})."
+            )
+        if not isinstance(rows, slice):
+            rows = np.atleast_1d(np.asarray(rows))
+            if rows.size == 0:
+                rows = rows.astype(int)
+        return self._of_parts(
+            {name: v[rows] for name, v in self.values.items()},
+            {name: p[rows] for name, p in self.present.items()},
+        )
+
+    def __repr__(self) -> str:
+        def block(name):
+            there = int(self.present[name].sum())
+            shape = list(self.values[name].shape[1:]) if there else ""
+            return f"{name} {shape} in {'all' if there == len(self) else there}".replace("  ", " ")
+
+        return f"Modalities({len(self)} rows: {', '.join(map(block, self.names))})"
+
+    @property
+    def complete(self) -> np.ndarray:
+        """Booleans ``[N]``: rows in which every modality is present."""
+        return np.logical_and.reduce(list(self.present.values()))
+
+    def select(self, *names: str) -> Modalities:
+        """Only these modalities, in this order; one that is not known here is absent in every row.
+
+        >>> Modalities({"a": [1.0, 2.0], "b": [3.0, 4.0]}).select("b", "c")
+        Modalities(2 rows: b [1] in all, c in 0)
+        """
+        nothing = np.zeros((len(self), 0), np.float32)
+        return self._of_parts(
+            {name: self.values.get(name, nothing) for name in names},
+            {name: self.present.get(name, np.zeros(len(self), bool)) for name in names},
+        )
+
+    def drop(self, *names: str, where=None) -> Modalities:
+        """The same rows with these modalities absent, everywhere or ``where`` (booleans ``[N]``).
+
+        >>> x = Modalities({"o": [1.0, 2.0], "m": [3.0, 4.0]})
+        >>> x.drop("m")
+        Modalities(2 rows: o [1] in all, m in 0)
+        >>> x.drop("m", where=[True, False]).present["m"]
+        array([False,  True])
+        """
+        gone = np.ones(len(self), bool) if where is None else _as_presence("where", where)
+        if len(gone) != len(self):
+            raise ModalityError(
+                f"where has {len(gone)} entries for {len(self)} rows. Give one boolean a row."
+            )
+        present = dict(self.present)
+        for name in names:
+            _check_name(name, known=self.values)
+            present[name] = present[name] & ~gone
+        return self._of_parts(self.values, present)
+
+    def drop_at_random(self, *names: str, rate: float = 0.5, random_state=None) -> Modalities:
+        """Each of these modalities absent with probability ``rate``, independently of everything.
+
+        >>> x = Modalities({"o": np.ones(1000), "m": np.ones(1000)})
+        >>> x.drop_at_random("m", rate=0.5, random_state=0)
+        Modalities(1000 rows: o [1] in all, m [1] in 527)
+        """
+        if not 0 <= rate <= 1:
+            raise ModalityError(f"rate is {rate}; a probability between 0 and 1 was wanted.")
+        random = np.random.default_rng(random_state)
+        x = self
+        for name in names:
+            x = x.drop(name, where=random.random(len(self)) < rate)
+        return x
+
+
+def _check_name(name, known) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ModalityError(
+            f"{name!r} cannot name a modality. Use letters, digits and underscores, as in 'first_day'."
+        )
+    if name not in known:
+        raise ModalityError(
+            f"Unknown modality {name!r}; the modalities here are {', '.join(map(repr, known))}. "
+            "Correct the name, or add its values."
+        )
+
+
+def _split_columns(frame: pd.DataFrame, columns) -> dict[str, pd.DataFrame]:
+    if not columns:
+        raise ModalityError(
+            f"A DataFrame with {frame.shape[1]} columns came without columns. Say which columns make up "
+            f'each modality: Modalities(frame, columns={{"static": ["age", ...], ...}}).'
+        )
+    for name, wanted in columns.items():
+        lacking = [column for column in wanted if column not in frame.columns]
+        if lacking:
+            raise ModalityError(
+                f"Modality {name!r} wants the columns {lacking}, which the DataFrame with "
+                f"{len(frame)} rows does not have. Correct the names."
+            )
+    return {name: frame[list(wanted)] for name, wanted in columns.items()}
+
+
+def _as_array(name: str, values) -> np.ndarray:
+    """Numbers of shape ``[N, ...]``, without a copy where that can be."""
+    if isinstance(values, pd.DataFrame | pd.Series):
+        strings = [c for c, kind in pd.DataFrame(values).dtypes.items() if kind.kind not in "biuf"]
+        if strings:
+            raise ModalityError(
+                f"Modality {name!r}: the columns {strings} do not hold numbers. Encode them first, for "
+                "example by pandas.get_dummies."
+            )
+        values = values.to_numpy(dtype=float, na_value=np.nan)
+    elif hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    try:
+        array = np.asarray(values)
+        if array.dtype == object:
+            array = array.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ModalityError(
+            f"Modality {name!r} cannot be read as numbers of one shape [rows, ...]: {error}. Give every "
+            "row the same number of numeric features."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ModalityError(
+            f"Modality {name!r} holds {array.dtype.name} in its {len(array)} rows; numbers were "
+            "wanted. Encode categories as numbers first."
+        )
+    if array.ndim == 0:
+        raise ModalityError(f"Modality {name!r} is a single number. Give values of shape [rows, features].")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _as_presence(name: str, present) -> np.ndarray:
+    array = np.asarray(present)
+    if array.ndim != 1 or not (array.dtype == bool or np.isin(array, (0, 1)).all()):
+        raise ModalityError(
+            f"present[{name!r}] has shape {list(array.shape)} and type {array.dtype.name}; one boolean "
+            "a row was wanted, True where the modality is there."
+        )
+    return array.astype(bool)
+
+
+def _common_length(given: Mapping[str, np.ndarray | None], present: Mapping[str, object]) -> int:
+    lengths = {name: len(values) for name, values in given.items() if values is not None}
+    lengths |= {f"present[{name!r}]": len(np.atleast_1d(p)) for name, p in present.items()}
+    if not lengths:
+        raise ModalityError(
+            "Every modality is None, so the number of rows is unknown. Give the presence of one of them "
+            "(present={name: zeros}), or the values of at least one."
+        )
+    if len(set(lengths.values())) > 1:
+        seen = ", ".join(f"{name}: {rows} rows" for name, rows in lengths.items())
+        raise ModalityError(
+            f"The modalities differ in length ({seen}). Give one entry a row in each; where a modality "
+            "is absent, fill the row with NaN."
+        )
+    return next(iter(lengths.values()))
+
+
+def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None) -> np.ndarray:
+    """Where a modality is present; all that can be wrong with its present rows is said here."""
+    if values.dtype.kind != "f":
+        return np.ones(len(values), bool) if present is None else present
+    features = tuple(range(1, values.ndim))
+    nan = np.isnan(values)
+    partly = nan.any(features)
+    if present is None:
+        present = ~nan.all(features) if values[:1].size else np.ones(len(values), bool)
+    partly &= present
+    if partly.any():
+        raise ModalityError(
+            f"Modality {name!r}: {int(partly.sum())} of {len(values)} rows are partly NaN (first: row "
+            f"{int(partly.argmax())}). A modality is there as a whole or not at all: impute within it, "
+            "drop the feature, or set the whole row to NaN."
+        )
+    infinite = np.isinf(values).any(features) & present
+    if infinite.any():
+        raise ModalityError(
+            f"Modality {name!r}: {int(infinite.sum())} of {len(values)} rows hold infinities (first: row "
+            f"{int(infinite.argmax())}). Replace or clip them."
+        )
+    return present
