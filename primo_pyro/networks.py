@@ -1,0 +1,322 @@
+"""Encoders of single modalities, and the conditional distributions of the model and the guide.
+
+A conditional distribution is a module whose ``forward`` returns a ``Distribution``. Sizes: B rows, K draws,
+H features of a representation, d latent dimensions, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from primo_pyro.errors import ModalityError
+from primo_pyro.modalities import Modalities
+
+# --- Encoders: one modality's values in, [B, H] out ----------------------------------------------------
+
+
+class MLP(nn.Sequential):
+    """``[..., in_features] -> [..., out_features]`` through hidden layers with ReLU and dropout.
+
+    >>> MLP(3, 16, 2)(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self, in_features: int, hidden_dim: int, out_features: int, layers: int = 2, dropout: float = 0.0
+    ):
+        sizes = [in_features, *[hidden_dim] * (layers - 1)]
+        blocks: list[nn.Module] = []
+        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+            blocks += [nn.Linear(fan_in, fan_out), nn.ReLU(), nn.Dropout(dropout)]
+        super().__init__(*blocks, nn.Linear(sizes[-1], out_features))
+
+
+class GRU(nn.Module):
+    """Series ``[B, T, F] -> [B, H]``: a linear map of the last hidden state of a gated recurrent unit.
+
+    >>> GRU(12, 32, 16)(torch.zeros(5, 24, 12)).shape
+    torch.Size([5, 16])
+    """
+
+    def __init__(self, in_features: int, hidden_dim: int, out_features: int, dropout: float = 0.0):
+        super().__init__()
+        self.recurrent = nn.GRU(in_features, hidden_dim, batch_first=True)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden_dim, out_features))
+
+    def forward(self, series: Tensor) -> Tensor:
+        _, last = self.recurrent(series)  # [1, B, hidden]
+        return self.head(last[0])
+
+
+class LeNet(nn.Module):
+    """Images or spectrograms ``[B, channels, height, width] -> [B, H]``.
+
+    ``layers + 1`` blocks of convolution, batch normalisation, ReLU and 2 x 2 max-pooling; the number of
+    feature maps doubles from block to block. The multimodal benchmarks use 3 layers for 28 x 28 images and
+    5 for 112 x 112 spectrograms (Liang et al. 2021, MultiBench); ``layers=None`` halves the smaller side
+    until a single cell is left, which gives just these.
+
+    >>> LeNet((1, 28, 28), 16)(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 16])
+    >>> LeNet((1, 112, 112), 16).layers
+    5
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        out_features: int,
+        layers: int | None = None,
+        width: int = 6,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        channels, *sides = shape
+        halvings = max(1, int(np.log2(min(sides))))
+        self.layers = halvings - 1 if layers is None else layers
+        blocks: list[nn.Module] = []
+        for level in range(self.layers + 1):
+            maps = width * 2**level
+            kernel = 5 if level == 0 else 3
+            blocks += [
+                nn.Conv2d(channels, maps, kernel, padding=kernel // 2, bias=False),
+                nn.BatchNorm2d(maps),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+            channels = maps
+        cells = int(np.prod([side >> (self.layers + 1) for side in sides]))
+        if cells == 0:
+            raise ModalityError(
+                f"LeNet with {self.layers} layers halves {list(sides)} to nothing; at most "
+                f"{halvings - 1} layers fit. Lower layers."
+            )
+        self.features = nn.Sequential(*blocks)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * cells, out_features)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+class Standardise(nn.Module):
+    """Subtract a mean and divide by a scale that were measured once, on the training rows."""
+
+    def __init__(self, mean: Tensor, scale: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    @classmethod
+    def from_rows(cls, values: np.ndarray) -> Standardise:
+        """From ``[N, ..., F]``, one mean and scale for each of the F features; constants keep scale 1."""
+        axes = tuple(range(values.ndim - 1))
+        mean = values.mean(axes, dtype=np.float64)
+        scale = values.std(axes, dtype=np.float64)
+        scale = np.where(scale > 1e-8 * (1 + np.abs(mean)), scale, 1.0)
+        return cls(torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(scale, dtype=torch.float32))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.scale
+
+
+def encoder_for(
+    name: str, values: np.ndarray, hidden_dim: int, out_features: int, dropout: float = 0.0
+) -> nn.Module:
+    """The encoder that fits present training values by their shape.
+
+    ``[N, F]`` gets a two-layer perceptron, ``[N, T, F]`` a gated recurrent unit, both behind a
+    standardisation; ``[N, C, height, width]`` gets a LeNet.
+
+    Raises
+    ------
+    ModalityError
+        For values of any other shape.
+
+    >>> encoder_for("series", np.zeros((10, 24, 12)), 32, 16)(torch.zeros(5, 24, 12)).shape
+    torch.Size([5, 16])
+    """
+    shape = values.shape[1:]
+    if len(shape) == 1:
+        network: nn.Module = MLP(shape[0], hidden_dim, out_features, dropout=dropout)
+    elif len(shape) == 2:
+        network = GRU(shape[1], hidden_dim, out_features, dropout=dropout)
+    elif len(shape) == 3:
+        return LeNet(shape, out_features, dropout=dropout)
+    else:
+        raise ModalityError(
+            f"Modality {name!r} has rows of shape {list(shape)}; an encoder is chosen for [features], "
+            f"[time, features] or [channels, height, width]. Reshape it, or pass encoders={{{name!r}: "
+            "your own module}}."
+        )
+    return nn.Sequential(Standardise.from_rows(values), network)
+
+
+# --- Representations: what all conditional distributions look at ---------------------------------------
+
+
+class Representations:
+    """One representation ``[B, H]`` per modality, exactly zero in the rows where the modality is absent."""
+
+    def __init__(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]):
+        self.values = dict(values)
+        self.present = dict(present)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.present.values())))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.values[name]
+
+    def rows(self, rows) -> Representations:
+        """The representations of some rows."""
+        return Representations(
+            {name: v[rows] for name, v in self.values.items()},
+            {name: p[rows] for name, p in self.present.items()},
+        )
+
+    def without(self, name: str) -> Representations:
+        """The same rows as if this modality were absent in each."""
+        return Representations(
+            self.values | {name: torch.zeros_like(self.values[name])},
+            self.present | {name: torch.zeros_like(self.present[name])},
+        )
+
+    def fused(self) -> Tensor:
+        """All modalities side by side, ``[B, M H]``."""
+        return torch.cat(list(self.values.values()), dim=-1)
+
+
+class Encoders(nn.ModuleDict):
+    """An encoder per modality: ``Modalities -> Representations``.
+
+    An encoder only runs on the rows where its modality is present, so that what stands in an absent row is
+    never read and batch statistics are those of real values. Representations pass through untouched: a
+    batch is encoded once, and model, guide and regulariser share the result.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], out_features: int):
+        super().__init__(encoders)
+        self.out_features = out_features
+
+    @property
+    def fused_features(self) -> int:
+        """Length of all representations side by side."""
+        return len(self) * self.out_features
+
+    def forward(self, x: Modalities | Representations) -> Representations:
+        if isinstance(x, Representations):
+            return x
+        like = next(self.parameters())
+        values, present = {}, {}
+        for name, encoder in self.items():
+            there = np.flatnonzero(x.present[name])
+            rows = torch.as_tensor(there, device=like.device)
+            h = like.new_zeros(len(x), self.out_features)
+            if len(there):
+                h = h.index_copy(0, rows, encoder(_as_input(x.values[name][there], like)))
+            values[name] = h
+            present[name] = torch.as_tensor(x.present[name], device=like.device)
+        return Representations(values, present)
+
+
+def _as_input(values: np.ndarray, like: Tensor) -> Tensor:
+    """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
+    tensor = torch.as_tensor(values).to(like.device).to(like.dtype)
+    return tensor / 255 if values.dtype == np.uint8 else tensor
+
+
+# --- Conditional distributions -------------------------------------------------------------------------
+
+
+class DiagNormal(nn.Module):
+    """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
+
+    At initialisation sigma is near 1 and mu near 0: the prior starts close to N(0, I).
+    """
+
+    def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.net = MLP(in_features, hidden_dim, 2 * latent_dim, dropout=dropout)
+
+    def parameters_of(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        loc, raw = self.net(given).chunk(2, dim=-1)
+        return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
+
+    def forward(self, h: Representations) -> dist.Distribution:
+        loc, scale = self.parameters_of(h.fused())
+        return dist.Normal(loc, scale).to_event(1)
+
+
+class BatchNormDiagNormal(DiagNormal):
+    """q(z | h, y), whose mean passes through a batch normalisation with fixed scale and learnable shift.
+
+    With the mean's spread over a batch held at ``gamma``, KL(q || p) cannot vanish for all rows at once
+    (Zhu et al. 2020; Section 2.1 of the paper). In training the statistics are the mini-batch's.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, hidden_dim: int, latent_dim: int, gamma: float):
+        super().__init__(in_features + num_classes, hidden_dim, latent_dim)
+        self.num_classes = num_classes
+        self.gamma = gamma
+        self.normalise = nn.BatchNorm1d(latent_dim, affine=False)
+        self.shift = nn.Parameter(torch.zeros(latent_dim))  # beta
+
+    def forward(self, h: Representations, y: Tensor) -> dist.Distribution:
+        label = F.one_hot(y, self.num_classes).to(self.shift.dtype)
+        loc, scale = self.parameters_of(torch.cat([h.fused(), label], dim=-1))
+        if len(loc) > 1 or not self.training:  # one row has no spread to normalise
+            loc = self.normalise(loc)
+        return dist.Normal(self.gamma * loc + self.shift, scale).to_event(1)
+
+
+class Likelihood(nn.Module):
+    """Logits of p(y | x_o, z): observed representations ``[B, H]`` and latents ``[..., B, d]`` in,
+    ``[..., B, C]`` out.
+
+    The first layer is one linear map of everything side by side, written as a sum so that K draws of z
+    need not carry K copies of h.
+    """
+
+    def __init__(
+        self,
+        observed: Iterable[str],
+        latents: Iterable[str],
+        in_features: int,
+        latent_dim: int,
+        hidden_dim: int,
+        num_classes: int,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.from_observed = nn.ModuleDict(
+            {name: nn.Linear(in_features, hidden_dim, bias=False) for name in observed}
+        )
+        self.from_latent = nn.ModuleDict(
+            {name: nn.Linear(latent_dim, hidden_dim, bias=False) for name in latents}
+        )
+        self.bias = nn.Parameter(torch.zeros(hidden_dim))
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, num_classes),
+        )
+
+    def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
+        hidden = self.bias.expand(len(h), -1)
+        for name, linear in self.from_observed.items():
+            hidden = hidden + linear(h[name])
+        for name, linear in self.from_latent.items():
+            hidden = hidden + linear(z[name])
+        return self.head(hidden)

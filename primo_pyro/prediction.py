@@ -1,0 +1,257 @@
+"""Prediction and impact: average over the latents, and how far single draws lie from that average.
+
+``Predictive`` runs the model over K draws at once; a handler supplies the noise of the draws, and sums are
+kept in place of samples, so that memory grows neither with rows nor with draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.infer import Predictive
+from torch import Tensor
+
+from primo_pyro.impact import entropy, total_variation
+from primo_pyro.modalities import Modalities
+from primo_pyro.networks import Representations
+
+REPLICATES = 8  # independent sets of draws; their spread is the Monte Carlo standard error
+
+
+def standard_normal_points(num_samples: int, dimension: int, kind: str, seed: int) -> Tensor:
+    """``[num_samples, dimension]`` draws of N(0, I) in `REPLICATES` independent sets, one after the other.
+
+    ``"sobol"``: each set is a scrambled Sobol sequence, mapped by the normal quantile function;
+    ``"independent"``: pseudo-random. Every row of data sees the same draws, so that a prediction depends
+    on its own row alone.
+
+    >>> points = standard_normal_points(256, 3, "sobol", seed=0)
+    >>> points.shape, bool(points.mean(0).abs().max() < 0.01)
+    (torch.Size([256, 3]), True)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "independent" or dimension == 0:
+        return torch.randn(num_samples, dimension, generator=generator, dtype=torch.float64)
+    sets = []
+    for size in replicate_sizes(num_samples):
+        scramble = int(torch.randint(2**31, (), generator=generator))
+        engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=scramble)
+        uniform = engine.draw(size, dtype=torch.float64)
+        sets.append(torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9)))
+    return torch.cat(sets)
+
+
+def replicate_sizes(num_samples: int) -> list[int]:
+    """How many of the draws belong to each replicate.
+
+    >>> replicate_sizes(200)
+    [25, 25, 25, 25, 25, 25, 25, 25]
+    """
+    replicates = min(REPLICATES, max(1, num_samples // 2))
+    return [len(part) for part in np.array_split(np.arange(num_samples), replicates)]
+
+
+class NormalDraws(poutine.messenger.Messenger):
+    """Gives every normal latent of any Pyro model the noise it is told to use.
+
+    A latent with location mu and scale sigma becomes mu + sigma * noise; multivariate normals and
+    transformations of normals (flows) work too. Sites take successive columns of the points in the order
+    in which they first appear.
+
+    Parameters
+    ----------
+    points
+        Standard normal noise ``[K, D]``, D the sum of the latents' sizes.
+    plate
+        Name of the plate over draws; the default is that of ``Predictive(parallel=True)``.
+
+    Raises
+    ------
+    ValueError
+        Where a latent is not normal, or the model has more than D dimensions.
+
+    Examples
+    --------
+    >>> import pyro
+    >>> def model():
+    ...     return pyro.sample("z", dist.Normal(torch.tensor([5.0, 0.0]), 2.0).to_event(1))
+    >>> with NormalDraws(torch.tensor([[0.0, 0.0], [1.0, 1.0]])):
+    ...     Predictive(model, num_samples=2, parallel=True)()["z"]
+    tensor([[5., 0.],
+            [7., 2.]])
+    """
+
+    def __init__(self, points: Tensor, plate: str = "_num_predictive_samples"):
+        super().__init__()
+        self.points = points
+        self.plate = plate
+        self._columns: dict[str, slice] = {}
+
+    def _pyro_sample(self, msg) -> None:
+        if msg["is_observed"] or msg["done"] or isinstance(msg["fn"], dist.Delta):
+            return
+        fn, name = msg["fn"], msg["name"]
+        if type(fn).__name__ == "_Subsample":  # the plates' own bookkeeping
+            return
+        size = fn.event_shape.numel()
+        start = max((c.stop for c in self._columns.values()), default=0)
+        columns = self._columns.setdefault(name, slice(start, start + size))
+        if columns.stop > self.points.shape[1]:
+            raise ValueError(
+                f"The points have {self.points.shape[1]} dimensions, and latent {name!r} needs columns up to "
+                f"{columns.stop}. Draw points whose dimension is the sum of all latents' sizes."
+            )
+        noise = self.points[:, columns].reshape(-1, *fn.event_shape)
+        over_draws = [frame.dim for frame in msg["cond_indep_stack"] if frame.name == self.plate]
+        if over_draws:  # [K, 1, ..., event], the plate's dimension counted from the batch's right
+            noise = noise.reshape(len(noise), *[1] * (-over_draws[0] - 1), *fn.event_shape)
+        else:  # a run without draws, as Predictive makes to learn the shapes
+            noise = noise[0]
+        msg["value"] = _with_noise(fn, noise, name)
+        msg["done"] = True
+
+
+def _with_noise(fn: dist.Distribution, noise: Tensor, name: str) -> Tensor:
+    while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
+        fn = fn.base_dist
+    if isinstance(fn, dist.TransformedDistribution):
+        value = _with_noise(fn.base_dist, noise, name)
+        for transform in fn.transforms:
+            value = transform(value)
+        return value
+    if isinstance(fn, dist.Normal):
+        return fn.loc + fn.scale * noise.to(fn.loc)
+    if isinstance(fn, dist.MultivariateNormal):
+        return fn.loc + (fn.scale_tril @ noise.to(fn.loc).unsqueeze(-1)).squeeze(-1)
+    raise ValueError(
+        f"Latent {name!r} is {type(fn).__name__}; NormalDraws wants a normal, a multivariate normal or a "
+        "transformed normal. Draw it without the handler."
+    )
+
+
+@torch.no_grad()
+def draw_logits(model, h: Representations, points: Tensor) -> Tensor:
+    """Logits ``[K, B, C]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``."""
+    # The label is read off "logits": held at any value, it is not drawn at random for nothing.
+    label = torch.zeros(len(h), dtype=torch.long, device=points.device)
+    unlabelled = poutine.condition(model, {"y": label})
+    predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=("logits",))
+    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business.
+    with torch.random.fork_rng(devices=[points.device] if points.is_cuda else []), NormalDraws(points):
+        return predictive(h)["logits"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a set of draws says about each of N rows.
+
+    Attributes
+    ----------
+    probabilities
+        Average prediction ``[N, C]`` (Eq. 8).
+    impact
+        V ``[N]``, the expected total variation distance from the average (Eq. 9).
+    impact_se
+        Its Monte Carlo standard error, from independent replicates.
+    flip
+        Share of draws whose most probable label is not the average's.
+    information_gain
+        H(average) - mean of H(draw), in nats: the expected drop in log loss if z were known.
+    """
+
+    probabilities: np.ndarray
+    impact: np.ndarray
+    impact_se: np.ndarray
+    flip: np.ndarray
+    information_gain: np.ndarray
+
+
+def summarise(
+    model,
+    x: Modalities,
+    *,
+    num_samples: int,
+    kind: str = "sobol",
+    seed: int = 0,
+    modality: str | None = None,
+    max_cells: int = 2**15,
+) -> Summary:
+    """Average the predictions of ``x`` over the latents, and measure how they vary.
+
+    Parameters
+    ----------
+    model
+        A `PrimoModel`.
+    num_samples
+        Draws K per row.
+    kind, seed
+        See `standard_normal_points`.
+    modality
+        Vary the latent of this modality alone, the others averaged out (K draws of each).
+    max_cells
+        Rows times draws worked on at a time.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        points = _points_for(model, num_samples, kind, seed, modality)
+        rows = max(1, max_cells // min(points.shape[0] * points.shape[1], 512))
+        parts = [
+            _summarise_rows(model, model.encoder(x[start : start + rows]), points, max_cells)
+            for start in range(0, len(x), rows)
+        ]
+    finally:
+        model.train(was_training)
+    return Summary(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Summary)))
+
+
+def _points_for(model, num_samples: int, kind: str, seed: int, modality: str | None) -> Tensor:
+    """Noise ``[K, J, D]``: the prediction of draw k is the average over its J inner draws."""
+    sizes = [prior.latent_dim for prior in model.prior.values()]
+    names = list(model.prior)
+    points = standard_normal_points(num_samples, sum(sizes), kind, seed)[:, None]  # [K, 1, D]
+    if modality is not None and len(names) > 1:
+        inner = standard_normal_points(num_samples, sum(sizes), kind, seed + 1)[None]  # [1, K, D]
+        start = sum(sizes[: names.index(modality)])
+        own = torch.zeros(sum(sizes), dtype=torch.bool)
+        own[start : start + sizes[names.index(modality)]] = True
+        points = torch.where(own, points, inner)
+    return points.to(next(model.parameters()))
+
+
+@torch.no_grad()
+def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -> Summary:
+    outer, inner, _ = points.shape
+    per_pass = max(1, max_cells // (len(h) * inner))
+
+    def passes() -> Iterator[tuple[slice, Tensor]]:
+        for start in range(0, outer, per_pass):
+            part = points[start : start + per_pass]
+            logits = draw_logits(model, h, part.reshape(-1, points.shape[-1]))
+            p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
+            yield slice(start, start + len(part)), p.double()
+
+    # Two passes, since V wants the average first; a single chunk is held rather than drawn again.
+    chunks = list(passes()) if per_pass >= outer else None
+    mean, mean_entropy = 0, 0
+    for _, p in chunks or passes():
+        mean = mean + p.sum(0) / outer
+        mean_entropy = mean_entropy + entropy(p).sum(0) / outer
+
+    sizes = replicate_sizes(outer)
+    replicate = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(mean.device)
+    distance = mean.new_zeros(len(sizes), len(h))
+    flip = 0
+    for draws, p in chunks or passes():
+        distance.index_add_(0, replicate[draws], total_variation(p, mean))
+        flip = flip + (p.argmax(-1) != mean.argmax(-1)).double().sum(0) / outer
+    impact = distance.sum(0) / outer
+    means = distance / torch.tensor(sizes).to(mean)[:, None]
+    error = means.std(0) / len(sizes) ** 0.5 if len(sizes) > 1 else torch.full_like(impact, torch.nan)
+    gain = (entropy(mean) - mean_entropy).clamp(min=0)
+    return Summary(*(t.cpu().numpy() for t in (mean, impact, error, flip, gain)))

@@ -1,0 +1,219 @@
+"""The training loop: an ELBO module, AdamW, early stopping, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from primo_pyro.errors import CheckpointError, TrainingError
+from primo_pyro.modalities import Modalities
+from primo_pyro.objective import Anchored, LossParts, Objective
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    The learning rate follows half a cosine from ``learning_rate`` to nearly 0 at ``max_epochs``. With
+    ``patience``, training stops when the validation score has not improved for so many epochs.
+    """
+
+    max_epochs: int = 100
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    clip_norm: float = 5.0
+    patience: int | None = 10
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at a share of training between 0 and 1."""
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@dataclass
+class State:
+    """Everything that changes from epoch to epoch, and so all that a checkpoint holds."""
+
+    epoch: int = 0
+    history: list[dict] = field(default_factory=list)
+    best_score: float = math.inf
+    best_epoch: int = 0
+    best_parameters: dict | None = None
+
+
+class WarmUp(poutine.messenger.Messenger):
+    """Scales every term of the bound but the likelihood: the KL to the prior, and R."""
+
+    def __init__(self, strength: float):
+        super().__init__()
+        self.strength = strength
+
+    def _pyro_sample(self, msg) -> None:
+        if msg["name"] != "y":
+            msg["scale"] = msg["scale"] * self.strength
+
+
+def train(
+    model,
+    guide,
+    objective: Objective,
+    x: Modalities,
+    y: np.ndarray,
+    *,
+    schedule: Schedule,
+    seed: int,
+    score: Callable[[], Mapping[str, float]] | None = None,
+    callbacks: Sequence[Callable[[dict], object]] = (),
+    checkpoint: str | os.PathLike | None = None,
+    verbose: int = 0,
+) -> pd.DataFrame:
+    """Maximise the objective; model and guide are changed in place and end at their best epoch.
+
+    Parameters
+    ----------
+    model, guide
+        A `PrimoModel` and its `PrimoGuide`.
+    x, y
+        Training rows, and labels ``[N]`` as integers from 0.
+    score
+        Called after each epoch; what it returns goes into the history, and its ``"val_log_loss"`` decides
+        about the best epoch and early stopping.
+    callbacks
+        Each is called with the epoch's row of the history; a true answer ends the training.
+    checkpoint
+        File that is written after every epoch and removed at the end. Where it is there already, training
+        goes on from it, to the very parameters that an unbroken run would have reached.
+
+    Returns
+    -------
+    DataFrame
+        A row per epoch: ``epoch, loss`` and its parts as means per row, what ``score`` said, ``learning_rate``.
+
+    Raises
+    ------
+    TrainingError
+        At the first loss that is not finite, naming the part.
+    CheckpointError
+        Where the checkpoint belongs to other settings or rows.
+    """
+    device = next(model.parameters()).device
+    labels = torch.as_tensor(y, device=device)
+    elbo = objective.make_elbo()(Anchored(model, objective), guide)
+    trained = nn.ModuleDict({"model": model, "guide": guide})
+    optimiser = torch.optim.AdamW(elbo.parameters(), weight_decay=schedule.weight_decay)
+    state = State()
+    identity = json.dumps([asdict(objective), asdict(schedule), seed, *_fingerprint(x, y)])
+    if checkpoint is not None and Path(checkpoint).exists():
+        state = _resume(checkpoint, identity, trained, optimiser)
+
+    bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
+    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
+            # Seeded per epoch, so that a resumed run needs no state of any generator.
+            torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
+            row = _run_epoch(elbo, model.encoder, x, labels, optimiser, objective, schedule, state.epoch)
+            state.epoch += 1
+            row = {"epoch": state.epoch, **row, **(score() if score else {})}
+            state.history.append(row)
+            if row.get("val_log_loss", -state.epoch) < state.best_score:
+                state.best_score, state.best_epoch = row.get("val_log_loss", -state.epoch), state.epoch
+                state.best_parameters = copy.deepcopy(trained.state_dict())
+            bar.update()
+            bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "learning_rate")})
+            if checkpoint is not None:
+                _save(checkpoint, identity, trained, optimiser, state)
+            if any([callback(row) for callback in callbacks]):
+                break
+    if state.best_parameters is not None:
+        trained.load_state_dict(state.best_parameters)
+    trained.eval()
+    if checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
+    return pd.DataFrame(state.history)
+
+
+def _run_epoch(elbo, encoder, x, labels: Tensor, optimiser, objective, schedule: Schedule, epoch: int) -> dict:
+    elbo.train()
+    # Batches of nearly equal size: none is left with a single row, which batch normalisation cannot use.
+    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
+    sums: dict[str, Tensor] = {}
+    for step, rows in enumerate(batches):
+        progress = (epoch + step / len(batches)) / schedule.max_epochs
+        strength = min(1.0, progress / objective.warm_up) if objective.warm_up else 1.0
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate(progress)
+        h = encoder(x[rows])  # once, for model, guide and R
+        with LossParts() as loss_parts, WarmUp(strength):
+            loss = elbo(h, labels[rows]) / len(rows)
+        parts = {"loss": loss.detach(), **loss_parts.parts}
+        if not torch.isfinite(loss):
+            broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
+            raise TrainingError(
+                f"The loss became {loss.item()} in epoch {epoch + 1}, step {step + 1} "
+                f"(not finite: {', '.join(broken) or 'the sum alone'}). Lower learning_rate (now "
+                f"{schedule.learning_rate:g}) or clip_norm (now {schedule.clip_norm:g}), and look for extreme "
+                "values in the inputs."
+            )
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(elbo.parameters(), schedule.clip_norm)
+        optimiser.step()
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0) + value * len(rows)
+    means = {name: (value / len(x)).item() for name, value in sums.items()}
+    return {**means, "learning_rate": schedule.rate((epoch + 1) / schedule.max_epochs)}
+
+
+def _has_stopped(state: State, schedule: Schedule) -> bool:
+    waited = state.epoch - state.best_epoch
+    return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
+
+
+def _fingerprint(x: Modalities, y: np.ndarray) -> list:
+    """Cheap, and different for any rows that one would train on by mistake."""
+    return [
+        len(x),
+        {name: [list(x.values[name].shape), int(x.present[name].sum())] for name in x.names},
+        int((np.asarray(y, np.int64) * (1 + np.arange(len(y)) % 997)).sum()),
+    ]
+
+
+def _save(path, identity: str, trained: nn.Module, optimiser, state: State) -> None:
+    partial = Path(f"{path}.partial")
+    content = {
+        "identity": identity,
+        "parameters": trained.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "state": asdict(state),
+    }
+    torch.save(content, partial)
+    os.replace(partial, path)  # a run that is killed here leaves the last whole checkpoint
+
+
+def _resume(path, identity: str, trained: nn.Module, optimiser) -> State:
+    try:
+        content = torch.load(path, weights_only=True)
+        if content["identity"] != identity:
+            raise CheckpointError(
+                f"{path} was written by a training with other settings or rows "
+                f"({content['identity']}) than this one ({identity}). Delete it, or name another file."
+            )
+        trained.load_state_dict(content["parameters"])
+        optimiser.load_state_dict(content["optimiser"])
+        return State(**content["state"])
+    except (RuntimeError, KeyError, ValueError, EOFError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}). Delete it.") from error
