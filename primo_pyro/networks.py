@@ -172,21 +172,18 @@ class Representations:
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
-    def __getitem__(self, name: str) -> Tensor:
-        return self.values[name]
-
-    def rows(self, rows) -> Representations:
+    def __getitem__(self, rows) -> Representations:
         """The representations of some rows."""
         return Representations(
             {name: v[rows] for name, v in self.values.items()},
             {name: p[rows] for name, p in self.present.items()},
         )
 
-    def without(self, name: str) -> Representations:
-        """The same rows as if this modality were absent in each."""
+    def drop(self, *names: str) -> Representations:
+        """The same rows as if these modalities were absent in each."""
         return Representations(
-            self.values | {name: torch.zeros_like(self.values[name])},
-            self.present | {name: torch.zeros_like(self.present[name])},
+            self.values | {name: torch.zeros_like(self.values[name]) for name in names},
+            self.present | {name: torch.zeros_like(self.present[name]) for name in names},
         )
 
     def fused(self) -> Tensor:
@@ -316,7 +313,7 @@ class Likelihood(nn.Module):
     def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
         hidden = self.bias.expand(len(h), -1)
         for name, linear in self.from_observed.items():
-            hidden = hidden + linear(h[name])
+            hidden = hidden + linear(h.values[name])
         for name, linear in self.from_latent.items():
             hidden = hidden + linear(z[name])
         return self.head(hidden)

@@ -12,7 +12,7 @@ term is exactly zero.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyro
 import pyro.distributions as dist
@@ -118,7 +118,7 @@ def prior_anchor(prior: nn.ModuleDict, h: Representations, objective: Objective)
     """
     parts = {}
     for m, p in prior.items():
-        complete, missing = p(h), p(h.without(m))
+        complete, missing = p(h), p(h.drop(m))
         standard = dist.Normal(torch.zeros_like(missing.mean), 1.0).to_event(1)
         parts[f"anchor_{m}"] = objective.anchor * kl_divergence(missing, standard)
         parts[f"tie_{m}"] = objective.tie * kl_divergence(

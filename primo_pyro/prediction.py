@@ -173,7 +173,7 @@ class Summary:
 
 def summarise(
     model,
-    x: Modalities,
+    x: Modalities | Representations,
     *,
     num_samples: int,
     kind: str = "sobol",

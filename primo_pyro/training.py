@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
-from primo_pyro.objective import Anchored, LossParts, Objective
+from primo_pyro.objective import LossParts
 
 
 @dataclass(frozen=True)
@@ -54,42 +55,48 @@ class State:
 
 
 class WarmUp(poutine.messenger.Messenger):
-    """Scales every term of the bound but the likelihood: the KL to the prior, and R."""
+    """Scales what is not data: the KL of each latent to its prior, and factors."""
 
     def __init__(self, strength: float):
         super().__init__()
         self.strength = strength
 
     def _pyro_sample(self, msg) -> None:
-        if msg["name"] != "y":
+        if not msg["is_observed"] or isinstance(msg["fn"], dist.Unit):
             msg["scale"] = msg["scale"] * self.strength
 
 
 def train(
-    model,
-    guide,
-    objective: Objective,
+    program: nn.Module,
+    loss: Callable[[Modalities, Tensor], Tensor],
     x: Modalities,
     y: np.ndarray,
     *,
     schedule: Schedule,
     seed: int,
+    warm_up: float = 0.0,
     score: Callable[[], Mapping[str, float]] | None = None,
     callbacks: Sequence[Callable[[dict], object]] = (),
     checkpoint: str | os.PathLike | None = None,
     verbose: int = 0,
 ) -> pd.DataFrame:
-    """Maximise the objective; model and guide are changed in place and end at their best epoch.
+    """Minimise a loss; the program is changed in place and ends at its best epoch.
 
     Parameters
     ----------
-    model, guide
-        A `PrimoModel` and its `PrimoGuide`.
+    program
+        Everything that is program.
+    loss
+        The loss of a batch and its labels, summed over rows: as a rule, one of Pyro's ELBO modules.
     x, y
         Training rows, and labels ``[N]`` as integers from 0.
+    seed
+        Decides about the order of rows and every draw.
+    warm_up
+        Share of training during which KL terms and factors rise linearly from 0 to full weight.
     score
         Called after each epoch; what it returns goes into the history, and its ``"val_log_loss"`` decides
-        about the best epoch and early stopping.
+        about the best epoch and early stopping. Without it the last epoch is the best.
     callbacks
         Each is called with the epoch's row of the history; a true answer ends the training.
     checkpoint
@@ -99,7 +106,8 @@ def train(
     Returns
     -------
     DataFrame
-        A row per epoch: ``epoch, loss`` and its parts as means per row, what ``score`` said, ``learning_rate``.
+        A row per epoch: ``epoch``, ``loss`` and its parts as means per row, what ``score`` said,
+        ``learning_rate``.
 
     Raises
     ------
@@ -108,67 +116,66 @@ def train(
     CheckpointError
         Where the checkpoint belongs to other settings or rows.
     """
-    device = next(model.parameters()).device
+    device = next(program.parameters()).device
     labels = torch.as_tensor(y, device=device)
-    elbo = objective.make_elbo()(Anchored(model, objective), guide)
-    trained = nn.ModuleDict({"model": model, "guide": guide})
-    optimiser = torch.optim.AdamW(elbo.parameters(), weight_decay=schedule.weight_decay)
+    optimiser = torch.optim.AdamW(program.parameters(), weight_decay=schedule.weight_decay)
     state = State()
-    identity = json.dumps([asdict(objective), asdict(schedule), seed, *_fingerprint(x, y)])
+    identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(program, x, y)])
     if checkpoint is not None and Path(checkpoint).exists():
-        state = _resume(checkpoint, identity, trained, optimiser)
+        state = _resume(checkpoint, identity, program, optimiser)
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
-            row = _run_epoch(elbo, model.encoder, x, labels, optimiser, objective, schedule, state.epoch)
+            row = _run_epoch(program, loss, x, labels, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
             row = {"epoch": state.epoch, **row, **(score() if score else {})}
             state.history.append(row)
-            if row.get("val_log_loss", -state.epoch) < state.best_score:
-                state.best_score, state.best_epoch = row.get("val_log_loss", -state.epoch), state.epoch
-                state.best_parameters = copy.deepcopy(trained.state_dict())
+            value = row.get("val_log_loss", -state.epoch)
+            if value < state.best_score:
+                state.best_score, state.best_epoch = value, state.epoch
+                state.best_parameters = copy.deepcopy(program.state_dict())
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "learning_rate")})
             if checkpoint is not None:
-                _save(checkpoint, identity, trained, optimiser, state)
-            if any([callback(row) for callback in callbacks]):
+                _save(checkpoint, identity, program, optimiser, state)
+            answers = [callback(row) for callback in callbacks]
+            if any(answers):
                 break
     if state.best_parameters is not None:
-        trained.load_state_dict(state.best_parameters)
-    trained.eval()
+        program.load_state_dict(state.best_parameters)
+    program.eval()
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     return pd.DataFrame(state.history)
 
 
-def _run_epoch(elbo, encoder, x, labels: Tensor, optimiser, objective, schedule: Schedule, epoch: int) -> dict:
-    elbo.train()
+def _run_epoch(program, loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, epoch: int) -> dict:
+    program.train()
     # Batches of nearly equal size: none is left with a single row, which batch normalisation cannot use.
     batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
     sums: dict[str, Tensor] = {}
     for step, rows in enumerate(batches):
         progress = (epoch + step / len(batches)) / schedule.max_epochs
-        strength = min(1.0, progress / objective.warm_up) if objective.warm_up else 1.0
+        strength = min(1.0, progress / warm_up) if warm_up else 1.0
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(progress)
-        h = encoder(x[rows])  # once, for model, guide and R
-        with LossParts() as loss_parts, WarmUp(strength):
-            loss = elbo(h, labels[rows]) / len(rows)
-        parts = {"loss": loss.detach(), **loss_parts.parts}
-        if not torch.isfinite(loss):
+        with LossParts() as reader, WarmUp(strength):
+            mean_loss = loss(x[rows], labels[rows]) / len(rows)
+        parts = {"loss": mean_loss.detach(), **reader.parts}
+        if not torch.isfinite(mean_loss):
             broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
             raise TrainingError(
-                f"The loss became {loss.item()} in epoch {epoch + 1}, step {step + 1} "
+                f"The loss became {mean_loss.item()} in epoch {epoch + 1}, step {step + 1} "
                 f"(not finite: {', '.join(broken) or 'the sum alone'}). Lower learning_rate (now "
-                f"{schedule.learning_rate:g}) or clip_norm (now {schedule.clip_norm:g}), and look for extreme "
-                "values in the inputs."
+                f"{schedule.learning_rate:g}) or clip_norm (now {schedule.clip_norm:g}), and look for "
+                "extreme values in the inputs."
             )
         optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(elbo.parameters(), schedule.clip_norm)
+        mean_loss.backward()
+        nn.utils.clip_grad_norm_(program.parameters(), schedule.clip_norm)
         optimiser.step()
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value * len(rows)
@@ -181,20 +188,21 @@ def _has_stopped(state: State, schedule: Schedule) -> bool:
     return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
 
 
-def _fingerprint(x: Modalities, y: np.ndarray) -> list:
-    """Cheap, and different for any rows that one would train on by mistake."""
+def _fingerprint(program: nn.Module, x: Modalities, y: np.ndarray) -> list:
+    """Cheap, and different for any networks or rows that one would train by mistake."""
     return [
+        repr(program),
         len(x),
         {name: [list(x.values[name].shape), int(x.present[name].sum())] for name in x.names},
         int((np.asarray(y, np.int64) * (1 + np.arange(len(y)) % 997)).sum()),
     ]
 
 
-def _save(path, identity: str, trained: nn.Module, optimiser, state: State) -> None:
+def _save(path, identity: str, program: nn.Module, optimiser, state: State) -> None:
     partial = Path(f"{path}.partial")
     content = {
         "identity": identity,
-        "parameters": trained.state_dict(),
+        "parameters": program.state_dict(),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
     }
@@ -202,7 +210,7 @@ def _save(path, identity: str, trained: nn.Module, optimiser, state: State) -> N
     os.replace(partial, path)  # a run that is killed here leaves the last whole checkpoint
 
 
-def _resume(path, identity: str, trained: nn.Module, optimiser) -> State:
+def _resume(path, identity: str, program: nn.Module, optimiser) -> State:
     try:
         content = torch.load(path, weights_only=True)
         if content["identity"] != identity:
@@ -210,7 +218,7 @@ def _resume(path, identity: str, trained: nn.Module, optimiser) -> State:
                 f"{path} was written by a training with other settings or rows "
                 f"({content['identity']}) than this one ({identity}). Delete it, or name another file."
             )
-        trained.load_state_dict(content["parameters"])
+        program.load_state_dict(content["parameters"])
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
     except (RuntimeError, KeyError, ValueError, EOFError) as error:
