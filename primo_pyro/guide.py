@@ -3,9 +3,9 @@
 For each row, with h as in the model::
 
     z_m | available, y  ~  Normal(mu_phi(h, y), diag(sigma_phi(h, y)^2))     x_m absent
-    z_m | available     ~  p_omega(z_m | available)                          x_m present, if proposing from the prior
+    z_m | available     ~  p_omega(z_m | available)                          x_m present
 
-The paper uses the first line for every row (Eq. 2, 3). Proposing from the prior where x_m is present makes
+The second line is for a guide that proposes from the prior. The paper uses the first line for every row (Eq. 2, 3). Proposing from the prior where x_m is present makes
 the likelihood train on the very latents that prediction uses, and keeps the label out of them.
 """
 

@@ -7,6 +7,7 @@ H features of a representation, d latent dimensions, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 import numpy as np
 import pyro.distributions as dist
@@ -32,7 +33,7 @@ class MLP(nn.Sequential):
     ):
         sizes = [in_features, *[hidden_dim] * (layers - 1)]
         blocks: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             blocks += [nn.Linear(fan_in, fan_out), nn.ReLU(), nn.Dropout(dropout)]
         super().__init__(*blocks, nn.Linear(sizes[-1], out_features))
 
