@@ -437,8 +437,8 @@ class PrimoClassifier(ClassifierMixin, BaseEstimator):
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:
             raise ModalityError(
-                f"{modality!r} has no latent; the optional modalities are {list(self.optional_)}. Choose one of "
-                "them, or fit with it in optional."
+                f"{modality!r} has no latent; the optional modalities are {list(self.optional_)}. Choose "
+                "one of them, or fit with it in optional."
             )
         return modality
 

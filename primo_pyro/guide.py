@@ -5,8 +5,9 @@ For each row, with h as in the model::
     z_m | available, y  ~  Normal(mu_phi(h, y), diag(sigma_phi(h, y)^2))     x_m absent
     z_m | available     ~  p_omega(z_m | available)                          x_m present
 
-The second line is for a guide that proposes from the prior. The paper uses the first line for every row (Eq. 2, 3). Proposing from the prior where x_m is present makes
-the likelihood train on the very latents that prediction uses, and keeps the label out of them.
+The second line is for a guide that proposes from the prior: then the likelihood trains on the very latents
+that prediction uses, and the label stays out of them. The paper uses the first line for every row
+(Eq. 2, 3).
 """
 
 from __future__ import annotations

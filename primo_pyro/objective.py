@@ -54,6 +54,7 @@ class Objective:
     --------
     >>> Objective.named("paper").tie_on_complete
     1.0
+    >>> from dataclasses import replace
     >>> replace(Objective.named("calibrated"), num_particles=8).num_particles
     8
     """
@@ -68,7 +69,7 @@ class Objective:
 
     @staticmethod
     def named(name: str) -> Objective:
-        """``"paper"``: Eq. 7 to the letter. ``"calibrated"``: the default; docs/objective.md has the reasons."""
+        """``"paper"``: Eq. 7 to the letter. ``"calibrated"``: the default (docs/objective.md)."""
         return OBJECTIVES[name]
 
     def make_elbo(self) -> ELBO:
