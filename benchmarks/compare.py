@@ -135,8 +135,8 @@ def run(
         ``log_loss`` in nats, ``brier`` (squared distance to the label summed over classes); for estimates of
         impact ``impact`` (mean V) and, where V* is known, ``impact_error`` (mean absolute error) and
         ``impact_correlation`` (rank correlation with V*); ``fit_seconds`` under scenario ``training``. The
-        rivals of V, ``entropy`` (of the unimodal network) and ``neighbours`` (of the multimodal network), have
-        the impact metrics alone.
+        rivals of V, ``entropy`` (of the unimodal network) and ``neighbours`` (of the multimodal network),
+        have the impact metrics alone.
 
     Raises
     ------
