@@ -21,7 +21,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.networks import MLP, Standardise, as_input
 from primo_pyro.prediction import standard_normal_points
 
-CELLS_AT_A_TIME = 2**17  # rows times draws in predictions
+CELLS_AT_A_TIME = 2**15  # rows times draws in predictions; larger blocks leave the cache
 VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 
 

@@ -74,7 +74,9 @@ def test_multimodal_says_which_rows_it_takes(rows):
         MultimodalClassifier(**SMALL).fit(x, y).predict_proba(x)
 
 
-@pytest.mark.parametrize("classifier", [MultimodalClassifier(), I2M2Classifier()])
+@pytest.mark.parametrize(
+    "classifier", [MultimodalClassifier(), pytest.param(I2M2Classifier(), marks=pytest.mark.slow)]
+)
 def test_xor_is_learnt_from_complete_rows(classifier):
     x, y = make_xor(6_000, random_state=0)
     x, y, x_test, y_test = x[:4000].drop_at_random("m", random_state=0), y[:4000], x[4000:], y[4000:]
