@@ -303,8 +303,8 @@ def _settings(snr_db, rows, seed, separate_pca) -> Settings:
 
 
 def _build(folder: Path, settings: Settings, path, n_jobs, verbose) -> None:
-    images = load_mnist(path)
     digits, noise = load_spoken_digits(path), load_noise(path)
+    images = load_mnist(path)  # last: it may be a download, in vain if the sounds are not there
     if verbose:
         print(f"Building {folder}. {ABOUT}", file=sys.stderr)
     write_avmnist(folder, images, digits, noise, settings, n_jobs, verbose)

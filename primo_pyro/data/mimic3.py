@@ -34,8 +34,8 @@ DEMO = DataFile(
     name="benchmark_layout_24h.npz",
     sha256="48346a6467c25ebdacc37e2cf8970b201f86bc83834820d061191ad20a2721e0",
     licence="MIMIC-III clinical database demo 1.4, Open Database License 1.0",
-    obtain="It is the open demo (https://physionet.org/content/mimiciii-demo/1.4/) in the benchmark's layout; "
-    "another file in that layout is read by its path, without demo=True.",
+    obtain="It is the open demo (https://physionet.org/content/mimiciii-demo/1.4/) in the benchmark's "
+    "layout; another file in that layout is read by its path, without demo=True.",
 )
 
 MORTALITY = ("longer", "1 day", "2 days", "3 days", "30 days", "1 year")

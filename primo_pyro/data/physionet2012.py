@@ -17,6 +17,7 @@ From events to hours:
 from __future__ import annotations
 
 import re
+from array import array
 from pathlib import Path
 from typing import NamedTuple
 
@@ -328,7 +329,7 @@ def _carried(values: np.ndarray) -> np.ndarray:
 def _of_text(home: Path) -> Stays | None:
     """Those of the sets a, b, c that lie anywhere below a folder; None where none does."""
     static, outcomes, record, set_id = [], [], [], []
-    events = ([], [], [], [])  # stay, minute, variable, value
+    events = array("i"), array("i"), array("i"), array("d")  # stay, minute, variable, value
     for number, letter in enumerate(SETS):
         folder = next((f for f in sorted(home.rglob(f"set-{letter}")) if f.is_dir()), None)
         table = next(iter(sorted(home.rglob(f"Outcomes-{letter}.txt"))), None)
@@ -347,8 +348,7 @@ def _of_text(home: Path) -> Stays | None:
             set_id.append(number)
     if not record:
         return None
-    stay, minute, variable, value = (np.array(column) for column in events)
-    series, measured = hours(stay.astype(int), minute.astype(int), variable.astype(int), value, len(record))
+    series, measured = hours(*map(np.asarray, events), len(record))
     outcomes = np.array(outcomes)
     return Stays(
         series,
@@ -378,26 +378,31 @@ def _outcomes(table: Path) -> list[list[int]]:
     return rows
 
 
-LINE = re.compile(r"(\d+):(\d\d),([^,]*),([^,]*)")
+LINE = re.compile(r"^(\d+):(\d\d),([^,\n]*),([^,\n]*)$", re.MULTILINE)
 
 
 def _read_record(file: Path, stay: int, events) -> list[float]:
     """Append a stay's events to the columns; return its static values, NaN where unknown."""
     static = dict.fromkeys(STATIC, np.nan)
-    lines = file.read_text().split()
-    if not lines or lines[0] != "Time,Parameter,Value":
-        raise _bad_line(file, lines[0] if lines else "")
-    for line in lines[1:]:
+    text = file.read_text().strip()
+    head, _, body = text.partition("\n")
+    if head != "Time,Parameter,Value":
+        raise _bad_line(file, head)
+    rows = LINE.findall(body)
+    if len(rows) != body.count("\n") + bool(body):
+        raise _bad_line(file, next(line for line in body.split("\n") if not LINE.fullmatch(line)))
+    stays, minutes, variables, values = events
+    for hour, minute, name, value in rows:
         try:
-            hour, minute, name, value = LINE.fullmatch(line).groups()
             if name in PLACES:
-                row = (stay, int(hour) * 60 + int(minute), PLACES[name], float(value))
-                for column, entry in zip(events, row, strict=True):
-                    column.append(entry)
+                values.append(float(value))
+                minutes.append(int(hour) * 60 + int(minute))
+                variables.append(PLACES[name])
+                stays.append(stay)
             elif name in static and np.isnan(static[name]) and hour == minute == "00" and value != "-1":
                 static[name] = float(value)
-        except (AttributeError, ValueError):  # no match, or no number
-            raise _bad_line(file, line) from None
+        except ValueError:
+            raise _bad_line(file, f"{hour}:{minute},{name},{value}") from None
     return list(static.values())
 
 

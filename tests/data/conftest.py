@@ -3,16 +3,15 @@
 import os
 from pathlib import Path
 
+import pooch
 import pytest
-
-from primo_pyro.data import source
 
 
 @pytest.fixture(autouse=True)
 def no_real_places(monkeypatch, tmp_path):
     """Nothing of the user's own cache or environment, unless a test asks for the real files."""
     monkeypatch.delenv("PRIMO_DATA", raising=False)
-    monkeypatch.setattr(source, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
 
 
 def _real_folder() -> Path | None:

@@ -294,7 +294,6 @@ def test_a_build_is_cached_by_its_settings(monkeypatch, capsys, images, digits, 
     monkeypatch.setattr(avmnist, "load_mnist", lambda path: images)
     monkeypatch.setattr(avmnist, "load_spoken_digits", lambda path: digits)
     monkeypatch.setattr(avmnist, "load_noise", lambda path: noise)
-    monkeypatch.setattr(avmnist, "cache_folder", source.cache_folder)
     first = load_avmnist(rows=140)
     assert "100%" in capsys.readouterr().err
     monkeypatch.setattr(avmnist, "load_noise", lambda path: pytest.fail("built again"))
