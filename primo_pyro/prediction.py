@@ -232,7 +232,7 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     def passes() -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, outer, per_pass):
             part = points[start : start + per_pass]
-            logits = draw_logits(model, h, part.reshape(-1, points.shape[-1]))
+            logits = draw_logits(model, h, part.flatten(0, 1))
             p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
             yield slice(start, start + len(part)), p.double()
 
