@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,25 +11,24 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import nn
 
 from primo_pyro.clusters import label_shares, plausible_labels
-from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning
+from primo_pyro.door import Door
+from primo_pyro.errors import ModalityError
 from primo_pyro.guide import PrimoGuide
 from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
 from primo_pyro.model import PrimoModel
-from primo_pyro.networks import Encoders, encoder_for
+from primo_pyro.networks import encoders_for
 from primo_pyro.objective import Anchored, Objective
 from primo_pyro.prediction import Summary, stream_logits, summarise
-from primo_pyro.training import Schedule, train
+from primo_pyro.training import train
 
 VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 
 
-class PrimoClassifier(ClassifierMixin, BaseEstimator):
+class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
     """Predicts from whatever modalities are there, and says what the missing ones would change.
 
     Parameters
@@ -163,31 +160,12 @@ class PrimoClassifier(ClassifierMixin, BaseEstimator):
         ModalityError, LabelError
             For whatever cannot be trained on, before training starts.
         """
-        x, y = self._as_training_rows(x, y)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         goes_on = self.warm_start and hasattr(self, "model_")
-        if goes_on:
-            self._check_known_labels(y)
-        else:
-            self.classes_ = np.unique(y)
-            if len(self.classes_) < 2:
-                raise LabelError(
-                    f"y has one class only ({self.classes_[0]!r}) in {len(y)} rows; at least two classes are "
-                    "wanted. Add rows of another class."
-                )
-        codes = np.searchsorted(self.classes_, y)
-        if validation is not None:
-            x_val = self._as_modalities(validation[0])
-            y_val = column_or_1d(validation[1])
-            self._check_known_labels(y_val)
-            x_train, y_train = x, codes
-            y_val = np.searchsorted(self.classes_, y_val)
-        else:
-            x_train, y_train, x_val, y_val = _split_off(x, codes, self.validation_fraction, seed)
+        x_train, y_train, x_val, y_val = self._as_training_set(x, y, validation, seed, goes_on)
         objective = self._objective()
         if not goes_on:
             self._build(x_train, objective, seed)
-        self.patterns_ = _patterns(x)
 
         elbo = objective.make_elbo()(Anchored(self.model_, objective), self.guide_)
         self.history_ = train(
@@ -195,14 +173,7 @@ class PrimoClassifier(ClassifierMixin, BaseEstimator):
             lambda batch, labels: elbo(self.model_.encoder(batch), labels),  # encoded once a step
             x_train,
             y_train,
-            schedule=Schedule(
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                clip_norm=self.clip_norm,
-                patience=self.patience,
-            ),
+            schedule=self._schedule(),
             seed=seed,
             warm_up=objective.warm_up,
             score=(lambda: self._validation_scores(x_val, y_val)) if len(x_val) else None,
@@ -218,27 +189,11 @@ class PrimoClassifier(ClassifierMixin, BaseEstimator):
 
     def _build(self, x: Modalities, objective: Objective, seed: int) -> None:
         """Networks for these rows; the same for any order of the modalities."""
-        self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
-        given = dict(self.encoders or {})
-        device = torch.device(
-            self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        )
+        device = self._device()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            encoders = {}
-            for name in self.shapes_:
-                if name in given:
-                    encoders[name] = copy.deepcopy(given.pop(name))
-                else:
-                    values = x.values[name][x.present[name]]
-                    encoders[name] = encoder_for(name, values, self.hidden_dim, self.hidden_dim, self.dropout)
-            if given:
-                raise ModalityError(
-                    f"encoders names {sorted(given)}, which are no modalities of x ({sorted(x.names)}). "
-                    "Correct the names."
-                )
             self.model_ = PrimoModel(
-                Encoders(encoders, self.hidden_dim),
+                encoders_for(x, self.encoders, self.hidden_dim, self.dropout),
                 self.optional_,
                 num_classes=len(self.classes_),
                 latent_dim=self.latent_dim,
@@ -416,80 +371,6 @@ class PrimoClassifier(ClassifierMixin, BaseEstimator):
         """
         return label_shares(self.plausible_labels(x, **settings), self.classes_, by=by)
 
-    # --- The door --------------------------------------------------------------------------------------
-
-    def _as_modalities(self, x, **validate) -> Modalities:
-        if isinstance(x, Modalities):
-            return x
-        if isinstance(x, Mapping):
-            return Modalities(x)
-        return Modalities({"x": validate_data(self, x, dtype=np.float32, **validate)})
-
-    def _as_training_rows(self, x, y) -> tuple[Modalities, np.ndarray]:
-        if y is None:
-            raise LabelError(
-                "This classifier requires y to be passed, but the target y is None. Pass one label a row."
-            )
-        x = self._as_modalities(x)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        if len(x) == 0:
-            raise ModalityError("x has 0 rows; at least one row of each class is wanted. Pass some rows.")
-        if len(x) != len(y):
-            raise LabelError(f"x has {len(x)} rows and y {len(y)} labels. Give one label a row.")
-        nowhere = [name for name in x.names if not x.present[name].any()]
-        if nowhere:
-            raise ModalityError(
-                f"Modality {nowhere[0]!r} is absent in every one of {len(x)} training rows; nothing can be "
-                "learnt of it. Leave it out, or add rows that have it."
-            )
-        partly = tuple(name for name in x.names if not x.present[name].all())
-        optional = partly if self.optional is None else tuple(self.optional)
-        for name in optional:
-            if name not in x.names:
-                raise ModalityError(
-                    f"optional names {name!r}, which is no modality of x ({', '.join(x.names)}). Correct it."
-                )
-        for name in partly:
-            if name not in optional:
-                raise ModalityError(
-                    f"Modality {name!r} is observed, not optional, but absent in "
-                    f"{len(x) - int(x.present[name].sum())} of {len(x)} training rows. Add it to "
-                    "optional, or leave these rows out."
-                )
-        self.optional_ = tuple(sorted(optional))
-        return x, y
-
-    def _as_known_rows(self, x) -> Modalities:
-        check_is_fitted(self, "model_")
-        x = self._as_modalities(x, reset=False)
-        if len(x) == 0:
-            raise ModalityError("x has 0 rows; at least one was wanted. Pass some rows.")
-        for name in x.names:
-            if name not in self.shapes_:
-                raise ModalityError(
-                    f"Unknown modality {name!r} in {len(x)} rows; the model was trained on "
-                    f"{', '.join(self.shapes_)}. Correct the name, or leave it out."
-                )
-            shape = x.values[name].shape[1:]
-            if x.present[name].any() and shape != self.shapes_[name]:
-                raise ModalityError(
-                    f"Modality {name!r} has {len(x)} rows of shape {list(shape)}; the model was trained on "
-                    f"{list(self.shapes_[name])}. Give the same features in the same order."
-                )
-        x = x.select(*self.shapes_)
-        unseen = _patterns(x) - self.patterns_
-        if unseen:
-            warnings.warn(
-                "No training row had "
-                + " or ".join("only " + (", ".join(p) or "nothing") + " present" for p in sorted(unseen))
-                + "; such rows are predicted without the model ever having seen their like. Drop "
-                "modalities in training (drop_at_random) to teach it.",
-                UnseenPatternWarning,
-                stacklevel=3,
-            )
-        return x
-
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:
             raise ModalityError(
@@ -497,29 +378,3 @@ class PrimoClassifier(ClassifierMixin, BaseEstimator):
                 "one of them, or fit with it in optional."
             )
         return modality
-
-    def _check_known_labels(self, y: np.ndarray) -> None:
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise LabelError(
-                f"{int(np.isin(y, unknown).sum())} of {len(y)} labels ({unknown[:5]!r}) are not among the "
-                f"training classes {self.classes_!r}. Leave these rows out, or train with them."
-            )
-
-
-def _split_off(x: Modalities, y: np.ndarray, fraction: float, seed: int):
-    """Training and validation rows; every class keeps at least one training row."""
-    order = np.random.default_rng(seed).permutation(len(y))
-    first_of_class = np.zeros(len(y), bool)
-    first_of_class[[np.flatnonzero(y[order] == c)[0] for c in np.unique(y)]] = True
-    spare = order[~first_of_class]
-    held_out = np.sort(spare[: int(fraction * len(y))])
-    kept = np.setdiff1d(np.arange(len(y)), held_out)
-    return x[kept], y[kept], x[held_out], y[held_out]
-
-
-def _patterns(x: Modalities) -> set[tuple[str, ...]]:
-    """The combinations of present modalities that occur."""
-    names = sorted(x.names)
-    rows = np.unique(np.stack([x.present[name] for name in names], axis=1), axis=0)
-    return {tuple(name for name, there in zip(names, row, strict=True) if there) for row in rows}

@@ -6,6 +6,7 @@ H features of a representation, d latent dimensions, C classes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
@@ -229,6 +230,36 @@ def _as_input(values: np.ndarray, like: Tensor) -> Tensor:
     """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
     tensor = torch.as_tensor(values).to(like.device).to(like.dtype)
     return tensor / 255 if values.dtype == np.uint8 else tensor
+
+
+def encoders_for(
+    x: Modalities, given: Mapping[str, nn.Module] | None, hidden_dim: int, dropout: float = 0.0
+) -> Encoders:
+    """An encoder to ``[B, hidden_dim]`` for each modality of the training rows, in alphabetical order.
+
+    Those ``given`` are copied, the others chosen by `encoder_for`.
+
+    Raises
+    ------
+    ModalityError
+        Where ``given`` names something that is no modality.
+
+    >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 8, 2))})
+    >>> list(encoders_for(x, {"o": MLP(3, 16, 16)}, hidden_dim=16))
+    ['m', 'o']
+    """
+    unknown = sorted(set(given or ()) - set(x.names))
+    if unknown:
+        raise ModalityError(
+            f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}). Correct the names."
+        )
+    encoders = {
+        name: copy.deepcopy(given[name])
+        if given and name in given
+        else encoder_for(name, x.values[name][x.present[name]], hidden_dim, hidden_dim, dropout)
+        for name in sorted(x.names)
+    }
+    return Encoders(encoders, hidden_dim)
 
 
 # --- Conditional distributions -------------------------------------------------------------------------

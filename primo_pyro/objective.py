@@ -66,6 +66,7 @@ class Objective:
     tie: float = 1.0
     tie_on_complete: float = 0.02
     warm_up: float = 0.0
+    forecast: float = 0.0
 
     @staticmethod
     def named(name: str) -> Objective:
@@ -153,7 +154,23 @@ class Anchored(PyroModule):
         with pyro.plate("data", len(h)):
             for name, part in prior_anchor(self.model.prior, h, self.objective).items():
                 pyro.factor(name, -part)
+            if self.objective.forecast:
+                for name, part in forecast_score(self.model, h, self.objective).items():
+                    pyro.factor(name, -part)
             return self.model.story(h, y)
+
+
+def forecast_score(model, h, objective):
+    parts = {}
+    K = max(8, objective.num_particles)
+    p_c = model.likelihood(h, {j: p(h).rsample([K]) for j, p in model.prior.items()}).softmax(-1).detach()
+    for m in model.prior:
+        hd = h.drop(m)
+        p_m = model.likelihood(h, {j: p(hd).rsample([K]) for j, p in model.prior.items()}).softmax(-1)
+        tv = lambda a, b: (a - b).abs().sum(-1) / 2
+        es = tv(p_m, p_c).mean(0) - 0.5 * tv(p_m, p_m.roll(1, 0)).mean(0)
+        parts[f"forecast_{m}"] = objective.forecast * es * h.present[m]
+    return parts
 
 
 class LossParts(poutine.messenger.Messenger):

@@ -233,8 +233,8 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
         for start in range(0, outer, per_pass):
             part = points[start : start + per_pass]
             logits = draw_logits(model, h, part.flatten(0, 1))
-            p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
-            yield slice(start, start + len(part)), p.double()
+            p = logits.double().softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
+            yield slice(start, start + len(part)), p
 
     # Two passes, since V wants the average first; a single chunk is held rather than drawn again.
     chunks = list(passes()) if per_pass >= outer else None
