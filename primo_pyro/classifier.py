@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
 from torch import nn
 
+from primo_pyro.clusters import label_shares, plausible_labels
 from primo_pyro.door import Door
 from primo_pyro.errors import ModalityError
 from primo_pyro.guide import PrimoGuide
@@ -21,7 +22,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.model import PrimoModel
 from primo_pyro.networks import encoders_for
 from primo_pyro.objective import Anchored, Objective
-from primo_pyro.prediction import Summary, summarise
+from primo_pyro.prediction import Summary, stream_logits, summarise
 from primo_pyro.training import train
 
 VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
@@ -308,12 +309,67 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         x = self._as_known_rows(x)
         if modality is not None:
             self._checked_optional(modality)
-        seed = (
+        return summarise(
+            self.model_,
+            x,
+            num_samples=self.num_samples,
+            kind=self.draws,
+            seed=self._draws_seed(),
+            modality=modality,
+        )
+
+    def _draws_seed(self) -> int:
+        return (
             0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
         )
-        return summarise(
-            self.model_, x, num_samples=self.num_samples, kind=self.draws, seed=seed, modality=modality
-        )
+
+    # --- Plausible labels ------------------------------------------------------------------------------
+
+    def plausible_labels(
+        self, x, max_clusters: int = 10, min_weight: float = 0.02, n_jobs=None
+    ) -> pd.DataFrame:
+        """The few different predictions that what is absent could lead to, for each row of ``x``.
+
+        Returns
+        -------
+        DataFrame
+            A line per cluster of draws: ``row, cluster, weight, label, p_<class>...``. See
+            `primo_pyro.clusters.plausible_labels`, also for the other parameters.
+
+        Examples
+        --------
+        >>> from primo_pyro.data import make_xor
+        >>> x, y = make_xor(300, random_state=0)
+        >>> clf = PrimoClassifier(hidden_dim=16, max_epochs=2, num_samples=64, random_state=0)
+        >>> clf = clf.fit(x.drop_at_random("m", random_state=0), y)
+        >>> clf.plausible_labels(x[:5].drop("m")).columns.tolist()
+        ['row', 'cluster', 'weight', 'label', 'p_0', 'p_1']
+        >>> clf.plausible_label_shares(x[:5].drop("m"), by="weight").shape
+        (5, 2)
+        """
+        x = self._as_known_rows(x)
+        seed, parts, start = self._draws_seed(), [], 0
+        stream = stream_logits(self.model_, x, num_samples=self.num_samples, kind=self.draws, seed=seed)
+        for logits in stream:
+            part = plausible_labels(
+                logits,
+                self.classes_,
+                max_clusters=max_clusters,
+                min_weight=min_weight,
+                random_state=seed,
+                n_jobs=n_jobs,
+            )
+            parts.append(part.assign(row=part["row"] + start))
+            start += logits.shape[1]
+        return pd.concat(parts, ignore_index=True)
+
+    def plausible_label_shares(self, x, by: str = "count", **settings) -> pd.DataFrame:
+        """Share of each label among each row's plausible labels, ``[N, C]``.
+
+        By ``"count"`` of clusters, as in the paper, or by their ``"weight"``; ``settings`` are those of
+        `plausible_labels`.
+        """
+        return label_shares(self.plausible_labels(x, **settings), self.classes_, by=by)
 
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:

@@ -16,6 +16,10 @@ class LabelError(PrimoError, ValueError):
     """The labels cannot be used, or were not among the training classes."""
 
 
+class DrawsError(PrimoError, ValueError):
+    """Draws, or what was measured on them, do not have the form that was asked for."""
+
+
 class TrainingError(PrimoError, RuntimeError):
     """Training cannot go on: a part of the loss is no longer finite."""
 

@@ -1,9 +1,17 @@
-"""Impact: how far predictions lie apart. Arrays or tensors in, the same out; the last axis holds classes."""
+"""Impact: how far predictions lie apart, and what must hold of it.
+
+`total_variation` and `entropy` take arrays or tensors and give the same; the last axis holds classes. The
+checks below take arrays and give frames.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import scipy.special
 import torch
+
+from primo_pyro.errors import DrawsError
 
 
 def total_variation(p, r):
@@ -25,3 +33,128 @@ def entropy(p):
     """
     entr = torch.special.entr if isinstance(p, torch.Tensor) else scipy.special.entr
     return entr(p).sum(-1)
+
+
+def normalised_impact(impact, num_classes: int):
+    """V / (1 - 1/C), between 0 and 1, so that tasks with different numbers of classes compare.
+
+    1 - 1/C is the largest V there is: C labels, each certain in an equal share of the draws.
+
+    >>> normalised_impact(0.45, num_classes=10)
+    0.5
+    """
+    return impact / (1 - 1 / num_classes)
+
+
+def uncertainty(probabilities: np.ndarray, information_gain: np.ndarray) -> pd.DataFrame:
+    """What the absent modality could resolve of each row's uncertainty, in nats.
+
+    With p the average prediction and p(. | z) that of one draw::
+
+        H(p)  =  E_z H(p(. | z))  +  [H(p) - E_z H(p(. | z))]
+        total =  aleatoric        +  resolvable
+
+    The last term is the mutual information of y and z given what is there: the expected drop in log loss if
+    the modality were revealed.
+
+    Parameters
+    ----------
+    probabilities
+        Average prediction p ``[N, C]``.
+    information_gain
+        The last term ``[N]``, as in `primo_pyro.prediction.Summary`.
+
+    Returns
+    -------
+    DataFrame
+        ``total``, ``aleatoric`` (left when the modality is known) and ``resolvable``.
+
+    Examples
+    --------
+    >>> uncertainty(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0.0, 0.6])).round(2)
+       total  aleatoric  resolvable
+    0   0.69       0.69         0.0
+    1   0.69       0.09         0.6
+    """
+    total = entropy(np.asarray(probabilities, float))
+    return pd.DataFrame(
+        {"total": total, "aleatoric": total - information_gain, "resolvable": information_gain}
+    )
+
+
+def impact_bounds(
+    impact_missing, impact_complete, probabilities_missing, probabilities_complete, bins: int = 10
+) -> pd.DataFrame:
+    """Check the bounds on the realised change, on rows whose modality was hidden and then revealed.
+
+    If p(z | x_o) is the mixture of its completions p(z | x_o, x_m), then the prediction now is the mean of
+    the predictions to come, and by the triangle inequality and Jensen's::
+
+        V_missing - E[V_complete | x_o]  <=  E[realised change | x_o]  <=  V_missing
+
+    Expectations given x_o are estimated by means over rows of similar V_missing.
+
+    Parameters
+    ----------
+    impact_missing, impact_complete
+        V ``[N]`` without and with the modality.
+    probabilities_missing, probabilities_complete
+        Average predictions ``[N, C]`` without and with it.
+    bins
+        Groups of equal size, in order of V_missing; at most one a row.
+
+    Returns
+    -------
+    DataFrame
+        A line per group: ``rows``, ``lower`` and ``upper`` bound, ``realised`` change and its standard error
+        ``realised_se``; ``violation``, how far it lies outside (0 within); ``drift``, the total variation
+        distance between the mean predictions without and with the modality: 0 in expectation under the
+        assumption, which a larger one refutes, and ``drift_noise``, what chance alone would make of it.
+
+    Raises
+    ------
+    DrawsError
+        Where the arrays do not fit together.
+
+    Examples
+    --------
+    A prediction of 0.5 that turns out to be 0.9 or 0.1:
+
+    >>> now, then = np.full((100, 2), 0.5), np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
+    >>> impact_bounds(np.full(100, 0.42), np.full(100, 0.05), now, then, bins=1).round(2)
+       rows  lower  realised  realised_se  upper  violation  drift  drift_noise
+    0   100   0.37       0.4          0.0   0.42        0.0    0.0         0.03
+    """
+    v_missing, v_complete = (np.asarray(v, float) for v in (impact_missing, impact_complete))
+    now, then = (np.asarray(p, float) for p in (probabilities_missing, probabilities_complete))
+    if not (now.ndim == 2 and now.shape == then.shape and len(now) == len(v_missing) == len(v_complete) > 0):
+        raise DrawsError(
+            f"Impacts of {v_missing.shape} and {v_complete.shape} and predictions of {now.shape} and "
+            f"{then.shape}; [rows] twice and [rows, classes] twice was wanted. Pass the same rows in all."
+        )
+    realised = total_variation(now, then)
+    lines = []
+    for rows in np.array_split(np.argsort(v_missing, kind="stable"), min(bins, len(v_missing))):
+        lower, upper = (v_missing - v_complete)[rows].mean(), v_missing[rows].mean()
+        change, shift = realised[rows].mean(), (then - now)[rows]
+        lines.append(
+            {
+                "rows": len(rows),
+                "lower": lower,
+                "realised": change,
+                "realised_se": standard_error(realised[rows]),
+                "upper": upper,
+                "violation": max(lower - change, change - upper, 0.0),
+                "drift": abs(shift.mean(0)).sum() / 2,
+                # E|e| of a normal e is sqrt(2 / pi) of its standard deviation.
+                "drift_noise": np.sqrt(2 / np.pi) * standard_error(shift).sum() / 2,
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Of the mean over the first axis; NaN for a single row."""
+    if len(values) < 2:
+        return np.full(values.shape[1:], np.nan)
+    return values.std(0, ddof=1) / np.sqrt(len(values))

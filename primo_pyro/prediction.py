@@ -232,9 +232,9 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     def passes() -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, outer, per_pass):
             part = points[start : start + per_pass]
-            logits = draw_logits(model, h, part.reshape(-1, points.shape[-1]))
-            p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
-            yield slice(start, start + len(part)), p.double()
+            logits = draw_logits(model, h, part.flatten(0, 1))
+            p = logits.double().softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
+            yield slice(start, start + len(part)), p
 
     # Two passes, since V wants the average first; a single chunk is held rather than drawn again.
     chunks = list(passes()) if per_pass >= outer else None
@@ -255,3 +255,28 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     error = means.std(0) / len(sizes) ** 0.5 if len(sizes) > 1 else torch.full_like(impact, torch.nan)
     gain = (entropy(mean) - mean_entropy).clamp(min=0)
     return Summary(*(t.cpu().numpy() for t in (mean, impact, error, flip, gain)))
+
+
+@torch.no_grad()
+def stream_logits(
+    model,
+    x: Modalities | Representations,
+    *,
+    num_samples: int,
+    kind: str = "sobol",
+    seed: int = 0,
+    max_cells: int = 2**16,
+) -> Iterator[np.ndarray]:
+    """Logits ``[K, n, C]`` of a few rows at a time, in order, so that memory does not grow with the rows.
+
+    The draws are those of `summarise` with the same settings.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        points = _points_for(model, num_samples, kind, seed, None)[:, 0]
+        rows = max(1, max_cells // num_samples)
+        for start in range(0, len(x), rows):
+            yield draw_logits(model, model.encoder(x[start : start + rows]), points).cpu().numpy()
+    finally:
+        model.train(was_training)

@@ -1,14 +1,21 @@
 """Data sets as :class:`~primo_pyro.Modalities` and labels: generated, bundled or read from files."""
 
+from primo_pyro.data.avmnist import build_avmnist, load_avmnist
 from primo_pyro.data.digits import digit_images, load_digits_halves
+from primo_pyro.data.mimic3 import load_mimic3
 from primo_pyro.data.missingness import drop_given_label, drop_given_observed
+from primo_pyro.data.physionet2012 import load_physionet2012
 from primo_pyro.data.xor import make_xor, xor_impact, xor_probability
 
 __all__ = [
+    "build_avmnist",
     "digit_images",
     "drop_given_label",
     "drop_given_observed",
+    "load_avmnist",
     "load_digits_halves",
+    "load_mimic3",
+    "load_physionet2012",
     "make_xor",
     "xor_impact",
     "xor_probability",

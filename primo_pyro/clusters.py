@@ -1,0 +1,294 @@
+"""Plausible labels: the few different predictions that the absent modality could lead to.
+
+The K draws of one row are K vectors of logits. A mixture finds the groups among them, and each group is
+named after the label that it predicts on average (Section 2.2 of the paper). Per row::
+
+    a_k     = the C - 1 orthonormal contrasts of the logits of draw k        (logits have no origin)
+    v_t     ~ Beta(1, alpha),   pi_t = v_t prod_{s<t} (1 - v_s),   t = 1..T  (truncated stick-breaking)
+    Lambda_t ~ Wishart,   mu_t ~ Normal(mean, Lambda_t^-1)
+    a_k     ~ sum_t pi_t Normal(mu_t, Lambda_t^-1)
+
+fitted by variational inference (Blei and Jordan 2006; Bishop 2006, Section 10.2) with the priors of
+scikit-learn's ``BayesianGaussianMixture``: alpha = 1/T, one pseudo-observation for the mean, a Wishart prior
+of D = C - 1 degrees of freedom at the row's own covariance. Tests hold it against that class.
+
+Many rows are fitted at once. A Gaussian's log density is linear in phi(a) = (1, a, a a^T), so that with phi
+computed once, both steps of an iteration are one stacked matrix product each: phi times the natural
+parameters gives the responsibilities, and responsibilities times phi give the statistics that the next
+parameters need.
+
+Sizes: N rows, K draws, C classes, D contrasts, T clusters at most.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from scipy.linalg import helmert
+from scipy.special import digamma, softmax
+
+from primo_pyro.errors import DrawsError
+from primo_pyro.impact import total_variation
+
+FLAT = 0.01  # below this V no cluster of the smallest weight worth keeping could change a label
+MAX_CONTRASTS = 16  # with more classes: the principal contrasts; a full covariance of more outgrows K draws
+FLOOR = 1e-6  # added to every variance of a cluster, in squared logits
+MAX_ITERATIONS = 100
+LOOK_EVERY = 5  # iterations from one check of convergence to the next
+TOLERANCE = 1e-4  # share of the draws that may still change cluster in an iteration
+ROWS_AT_A_TIME = 16  # their phi fits in a processor's cache
+
+
+def plausible_labels(
+    logits,
+    classes=None,
+    *,
+    max_clusters: int = 10,
+    min_weight: float = 0.02,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> pd.DataFrame:
+    """Group the draws of each row, and label each group by what it predicts.
+
+    Parameters
+    ----------
+    logits
+        Array ``[K, N, C]``: K draws for each of N rows.
+    classes
+        The C labels; None: 0 to C - 1.
+    max_clusters
+        T, the truncation of the Dirichlet process.
+    min_weight
+        Clusters with a smaller share of the draws are dropped; the weights of the others are scaled to sum
+        to 1. A row that would lose all keeps its largest.
+    random_state
+        Seed of the first guess (k-means++), the same for all rows: a row's clusters depend on its own draws
+        alone.
+    n_jobs
+        Threads; None: one.
+
+    Returns
+    -------
+    DataFrame
+        A line per cluster: ``row`` (0 to N - 1), ``cluster`` (0 is the heaviest of its row), ``weight``,
+        ``label``, and ``p_<class>``, the mean predicted distribution of its draws. A row whose draws all
+        predict the same (V below 0.01) is one cluster.
+
+    Raises
+    ------
+    DrawsError
+        Where ``logits`` is not ``[K, N, C]`` with K >= 2 and C >= 2, is not finite, or ``classes`` does not
+        fit.
+
+    Examples
+    --------
+    A row that could turn out either way, and one that is settled:
+
+    >>> random = np.random.default_rng(0)
+    >>> undecided = random.normal([2.0, -2.0], 0.3, size=(100, 2)) * np.repeat([1, -1], [70, 30])[:, None]
+    >>> settled = random.normal([3.0, -3.0], 0.01, size=(100, 2))
+    >>> frame = plausible_labels(np.stack([undecided, settled], axis=1), ["no", "yes"], max_clusters=2)
+    >>> frame.round(2)
+       row  cluster  weight label  p_no  p_yes
+    0    0        0     0.7    no  0.98   0.02
+    1    0        1     0.3   yes  0.02   0.98
+    2    1        0     1.0    no  1.00   0.00
+    """
+    logits = _checked(logits)
+    _, rows, num_classes = logits.shape
+    classes = np.arange(num_classes) if classes is None else np.asarray(classes)
+    if len(classes) != num_classes:
+        raise DrawsError(
+            f"classes names {len(classes)} labels and the logits have {num_classes}. Name each class "
+            "once, in the order of the logits."
+        )
+    parts = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_clusters_of)(
+            logits[:, start : start + ROWS_AT_A_TIME], max_clusters, min_weight, random_state
+        )
+        for start in range(0, rows, ROWS_AT_A_TIME)
+    )
+    row = np.concatenate([r + ROWS_AT_A_TIME * i for i, (r, *_) in enumerate(parts)])
+    cluster, weight, p = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
+    frame = pd.DataFrame({"row": row, "cluster": cluster, "weight": weight, "label": classes[p.argmax(1)]})
+    return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{c}" for c in classes])], axis=1)
+
+
+def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFrame:
+    """Share of each label among a row's plausible labels.
+
+    Parameters
+    ----------
+    frame
+        As `plausible_labels` returns it.
+    classes
+        The C labels, in the order wanted.
+    by
+        ``"count"``: the fraction of clusters with the label, as in the paper: how many different ways lead
+        to it. ``"weight"``: the fraction of draws in these clusters: how probable it is.
+
+    Returns
+    -------
+    DataFrame
+        ``[N, C]``, indexed by row; rows sum to 1.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"row": 0, "label": ["a", "b", "b"], "weight": [0.8, 0.1, 0.1]})
+    >>> label_shares(frame, ["a", "b"]).round(3).to_numpy()
+    array([[0.333, 0.667]])
+    >>> label_shares(frame, ["a", "b"], by="weight").round(3).to_numpy()
+    array([[0.8, 0.2]])
+    """
+    if by not in ("count", "weight"):
+        raise DrawsError(f"by is {by!r}; 'count' or 'weight' was wanted. Choose one of them.")
+    value = frame["weight"] if by == "weight" else 1.0
+    shares = pd.crosstab(frame["row"], frame["label"], values=value, aggfunc="sum").fillna(0.0)
+    shares = shares.reindex(columns=classes, fill_value=0.0).rename_axis(columns=None)
+    return shares.div(shares.sum(axis=1), axis=0)
+
+
+def _checked(logits) -> np.ndarray:
+    logits = np.asarray(logits, dtype=float)
+    if logits.ndim != 3 or logits.shape[0] < 2 or logits.shape[2] < 2:
+        raise DrawsError(
+            f"logits has shape {list(logits.shape)}; [draws, rows, classes] with at least 2 draws and 2 "
+            "classes was wanted. Draw more, or put the axes in this order."
+        )
+    if not np.isfinite(logits).all():
+        bad = ~np.isfinite(logits).all((0, 2))
+        raise DrawsError(
+            f"{int(bad.sum())} of {logits.shape[1]} rows have logits that are not finite (first: row "
+            f"{int(bad.argmax())}). Look for overflow in the model or in its input."
+        )
+    return logits
+
+
+def _clusters_of(logits, max_clusters, min_weight, seed):
+    """Columns ``row, cluster, weight, p`` of some rows' clusters."""
+    p = softmax(logits, axis=-1).swapaxes(0, 1)  # [N, K, C]
+    draws, rows = p.shape[1], len(p)
+    resp = np.zeros((rows, draws, max_clusters))
+    resp[:, :, 0] = 1
+    varied = total_variation(p, p.mean(1, keepdims=True)).mean(1) >= FLAT
+    if varied.any() and max_clusters > 1:
+        contrasts = logits[:, varied].swapaxes(0, 1) @ helmert(logits.shape[-1]).T  # [R, K, D]
+        resp[varied] = fit_mixtures(contrasts, max_clusters, seed)
+    size = resp.sum(1)  # [N, T]
+    mean_p = resp.swapaxes(1, 2) @ p / np.maximum(size, 1e-12)[..., None]  # [N, T, C]
+    order = np.argsort(-size, axis=1, kind="stable")
+    weight = np.take_along_axis(size, order, 1) / draws
+    keep = weight >= min_weight
+    keep[:, 0] = True
+    row, cluster = np.nonzero(keep)
+    weight = np.where(keep, weight, 0)
+    weight /= weight.sum(1, keepdims=True)
+    return row, cluster, weight[row, cluster], mean_p[row, order[row, cluster]]
+
+
+def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray:
+    """Responsibilities ``[N, K, T]`` of one Dirichlet-process mixture per row of ``points`` ``[N, K, D]``."""
+    points = points - points.mean(1, keepdims=True)
+    variance, axes = np.linalg.eigh(points.swapaxes(1, 2) @ points / (points.shape[1] - 1))
+    variance, axes = variance[:, -MAX_CONTRASTS:], axes[:, :, -MAX_CONTRASTS:]
+    points = points @ axes
+    resp = _first_guess(points, max_clusters, seed)
+
+    # In units of each axis' own spread all numbers are near 1, and phi loses nothing by its squares.
+    variance = np.maximum(variance, 0)
+    unit = variance + FLOOR
+    phi = _features(points / np.sqrt(unit)[:, None])  # [N, K, F]
+    prior, floor = variance / unit, FLOOR / unit  # diagonals, [N, D]
+
+    result = np.empty_like(resp)
+    active = np.arange(len(points))
+    size = resp.sum(1)
+    for iteration in range(1, MAX_ITERATIONS + 1):
+        eta = _natural_parameters(resp.swapaxes(1, 2) @ phi, prior, floor)  # [N, F, T]
+        resp = phi @ eta
+        resp -= resp.max(-1, keepdims=True)
+        np.exp(resp, out=resp)
+        resp /= resp.sum(-1, keepdims=True)
+        previous, size = size, resp.sum(1)
+        # Rows that have settled leave. Looking only now and then saves copies of phi, and looking at fixed
+        # times keeps a row's result apart from the rows beside it.
+        if iteration % LOOK_EVERY == 0:
+            result[active] = resp
+            go_on = abs(size - previous).sum(1) / 2 >= TOLERANCE * phi.shape[1]
+            if not go_on.any():
+                break
+            active, resp, phi, size = active[go_on], resp[go_on], phi[go_on], size[go_on]
+            prior, floor = prior[go_on], floor[go_on]
+    return result
+
+
+def _features(points: np.ndarray) -> np.ndarray:
+    """phi: 1, a, and the products a_i a_j with i <= j; ``[N, K, D] -> [N, K, 1 + D + D (D + 1) / 2]``."""
+    i, j = np.triu_indices(points.shape[-1])
+    return np.concatenate([np.ones_like(points[..., :1]), points, points[..., i] * points[..., j]], axis=-1)
+
+
+def _natural_parameters(statistics: np.ndarray, prior: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """One M step: sums of phi per cluster ``[N, T, F]`` in, ``[N, F, T]`` out.
+
+    phi times the result is E[log pi_t] + E[log Normal(a; mu_t, Lambda_t^-1)], up to a constant. ``prior``
+    and ``floor`` ``[N, D]`` are the diagonals of the Wishart prior's covariance and of what is added to each
+    cluster's. The prior of the means lies at 0.
+    """
+    rows, clusters, _ = statistics.shape
+    dim = prior.shape[-1]
+    i, j = np.triu_indices(dim)
+    size = statistics[..., 0]  # [N, T]
+    total = statistics[..., 1 : 1 + dim]
+    scatter = np.empty((rows, clusters, dim, dim))
+    scatter[..., i, j] = scatter[..., j, i] = statistics[..., 1 + dim :]
+
+    # Sticks: q(v_t) = Beta(1 + n_t, alpha + sum of the later n).
+    later = size.sum(1, keepdims=True) - size.cumsum(1)
+    a, b = 1 + size, 1 / clusters + np.maximum(later, 0)
+    log_rest = digamma(b) - digamma(a + b)
+    log_weight = digamma(a) - digamma(a + b) + log_rest.cumsum(1) - log_rest
+
+    # Normal-Wishart, with one pseudo-observation at 0 and D degrees of freedom.
+    precision_of_mean = 1 + size
+    mean = total / precision_of_mean[..., None]
+    degrees = dim + size
+    covariance = scatter - mean[..., None] * mean[..., None, :] * precision_of_mean[..., None, None]
+    diagonal = np.arange(dim)
+    covariance[..., diagonal, diagonal] += prior[:, None] + size[..., None] * floor[:, None]
+    covariance /= degrees[..., None, None]
+    precision = np.linalg.inv(covariance)
+    log_det = -np.linalg.slogdet(covariance)[1]
+    log_lambda = digamma((degrees[..., None] - diagonal) / 2).sum(-1) - dim * np.log(degrees)
+    slope = (precision @ mean[..., None])[..., 0]
+    constant = log_weight + (log_det + log_lambda - dim / precision_of_mean - (slope * mean).sum(-1)) / 2
+    # a_i a_j stands for both orders of i and j, so off the diagonal the half of the square is gone.
+    square = precision[..., i, j] * np.where(i == j, -0.5, -1.0)
+    return np.concatenate([constant[..., None], slope, square], axis=-1).swapaxes(1, 2)
+
+
+def _first_guess(points: np.ndarray, clusters: int, seed: int, iterations: int = 20) -> np.ndarray:
+    """Hard assignments ``[N, K, T]`` by k-means with k-means++ seeds (Arthur and Vassilvitskii 2007)."""
+    rows, draws, _ = points.shape
+    each = np.arange(rows)
+    uniform = np.random.default_rng(seed).random(clusters)
+    nearest = np.ones((rows, draws))
+    centres = []
+    for u in uniform:
+        odds = nearest.cumsum(1)
+        chosen = np.minimum((odds < u * odds[:, -1:]).sum(1), draws - 1)
+        centres.append(points[each, chosen])
+        distance = np.square(points - centres[-1][:, None]).sum(-1)
+        nearest = distance if len(centres) == 1 else np.minimum(nearest, distance)
+    centres = np.stack(centres, axis=1)  # [N, T, D]
+    owner = None
+    for _ in range(iterations):
+        distance = np.square(centres).sum(-1)[:, None] - 2 * points @ centres.swapaxes(1, 2)
+        previous, owner = owner, distance.argmin(-1)
+        if previous is not None and (owner == previous).all():
+            break
+        hard = (owner[..., None] == np.arange(clusters)).astype(float)
+        size = hard.sum(1)[..., None]
+        centres = np.where(size > 0, hard.swapaxes(1, 2) @ points / np.maximum(size, 1), centres)
+    return hard
