@@ -19,10 +19,11 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from compare import NETWORKS, TREES, Task, scores, xor
+from compare import NETWORKS, TREES, Task, xor
 from sklearn.model_selection import ParameterGrid
 
 from primo_pyro.errors import ModalityError
+from primo_pyro.evaluation import scores
 
 RATES = {"learning_rate": [1e-3, 2e-3, 5e-3, 1e-2]}
 LATENT = {"latent_dim": [2, 4]}
@@ -63,7 +64,7 @@ def try_out(task: Task, method: str, settings: dict, schedule: dict) -> dict:
             p = classifier.predict_proba(shown)
         except ModalityError:
             continue  # what a method cannot do does not count
-        losses[f"log_loss_{scenario}"] = scores(y_val, p, classifier.classes_)["log_loss"]
+        losses[f"log_loss_{scenario}"] = scores(y_val, p, classes=classifier.classes_)["log_loss"]
     return row | losses | {"score": float(np.mean(list(losses.values())))}
 
 
