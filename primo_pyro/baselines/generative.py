@@ -22,6 +22,7 @@ from primo_pyro.networks import MLP, Standardise, as_input
 from primo_pyro.prediction import standard_normal_points
 
 CELLS_AT_A_TIME = 2**15  # rows times draws in predictions; larger blocks leave the cache
+LABEL = "the label"  # its key beside those of modalities, whose names are identifiers
 VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 
 
@@ -119,14 +120,14 @@ class JointModel(PyroModule):
         self.likelihood = MLP(latent_dim, hidden_dim, num_classes, layers=3, dropout=dropout)
 
     def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
-        """``shown`` has booleans ``[..., B]`` for each modality and for ``"y"``."""
+        """``shown`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
         with pyro.plate("data", len(y), dim=-1):
             standard = y.new_zeros(self.latent_dim, dtype=next(self.parameters()).dtype)
             z = pyro.sample("z", dist.Normal(standard, 1.0).to_event(1))  # [..., B, d]
             for m, decoder in self.decoder.items():
                 with poutine.mask(mask=shown[m]):
                     pyro.sample(f"x_{m}", decoder(z), obs=self.values[m](x))
-            with poutine.mask(mask=shown["y"]), poutine.scale(scale=self.label_weight):
+            with poutine.mask(mask=shown[LABEL]), poutine.scale(scale=self.label_weight):
                 pyro.sample("y", dist.Categorical(logits=self.likelihood(z)), obs=y)
 
 

@@ -36,7 +36,7 @@ from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from primo_pyro.baselines.generative import JointModel, LatentClassifier, flattened
+from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import DiagNormal, Encoders
@@ -116,7 +116,7 @@ class MixtureBound(nn.Module):
     def forward(self, x: Modalities, y: Tensor) -> Tensor:
         """The loss of a batch."""
         shown = {m: torch.as_tensor(p, device=y.device) for m, p in x.present.items()}
-        return self.elbo(x, y, shown | {"y": torch.ones_like(y, dtype=torch.bool)})
+        return self.elbo(x, y, shown | {LABEL: torch.ones_like(y, dtype=torch.bool)})
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -35,7 +35,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from primo_pyro.baselines.generative import JointModel, LatentClassifier, flattened
+from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import DiagNormal, Encoders
 
@@ -53,7 +53,7 @@ class ProductGuide(PyroModule):
         self.label_expert = DiagNormal(num_classes, hidden_dim, latent_dim)
 
     def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
-        """``shown`` has booleans ``[..., B]`` for each modality and for ``"y"``."""
+        """``shown`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", self.posterior(x, y, shown))
 
@@ -62,7 +62,7 @@ class ProductGuide(PyroModule):
         h = self.encoder(x).values
         experts = {m: expert.parameters_of(h[m]) for m, expert in self.expert.items()}
         label = F.one_hot(y, self.num_classes).to(self.label_expert.net[0].weight)
-        experts["y"] = self.label_expert.parameters_of(label)
+        experts[LABEL] = self.label_expert.parameters_of(label)
         precision, weighted = 1.0, 0.0  # the prior expert
         for m, (loc, scale) in experts.items():
             share = shown[m][..., None] / scale**2  # [..., B, d], zero for an expert that is left out
@@ -80,7 +80,7 @@ class OverSubsets(PyroModule):
 
     def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
         """``shown`` has booleans ``[S, B]``."""
-        with pyro.plate("subsets", len(shown["y"]), dim=-2):
+        with pyro.plate("subsets", len(shown[LABEL]), dim=-2):
             self.program(x, y, shown)
 
 
@@ -97,8 +97,8 @@ class SubsampledELBO(nn.Module):
         return self.elbo(x, y, self.shown(x, y))
 
     def shown(self, x: Modalities, y: Tensor) -> dict[str, Tensor]:
-        """What each term shows: booleans ``[S, B]`` for each modality and for ``"y"``."""
-        names = [*self.guide.expert, "y"]
+        """What each term shows: booleans ``[S, B]`` for each modality and for `LABEL`."""
+        names = [*self.guide.expert, LABEL]
         one = torch.eye(len(names), dtype=torch.bool, device=y.device)
         some = torch.rand(1, len(names), device=y.device) < 0.5
         member = torch.cat([some, one, torch.ones_like(some)])  # [S, M + 1]; all comes last
@@ -147,7 +147,9 @@ class MVAEClassifier(LatentClassifier):
         device = next(self.program_.parameters()).device
         unknown = torch.zeros(len(x), dtype=torch.long, device=device)
         shown = {m: torch.as_tensor(p, device=device) for m, p in x.present.items()}
-        return self.program_.guide.posterior(x, unknown, shown | {"y": torch.zeros_like(unknown, dtype=bool)})
+        return self.program_.guide.posterior(
+            x, unknown, shown | {LABEL: torch.zeros_like(unknown, dtype=bool)}
+        )
 
     def _draw(self, x: Modalities, points: Tensor) -> Tensor:
         q = self._posterior(x).base_dist
