@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from compare import NETWORKS, TREES, Task, xor
 from sklearn.model_selection import ParameterGrid
+from tqdm import tqdm
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.evaluation import scores
@@ -32,7 +33,7 @@ GRIDS = {
     "multimodal": RATES,
     "multimodal_all_rows": RATES,
     "i2m2": RATES,
-    "mvae": RATES | LATENT | {"label_weight": [1.0, 5.0, 25.0], "warm_up": [0.0, 0.3]},
+    "mvae": RATES | LATENT | {"label_weight": [1.0, 5.0, 25.0], "warm_up": [0.3, 1.0]},
     "mmvae": RATES | LATENT | {"label_weight": [1.0, 5.0, 25.0], "num_particles": [4, 16]},
     "cmmd": RATES
     | LATENT
@@ -83,12 +84,15 @@ def main() -> None:
     task = {"xor": xor}[args.dataset](args.rows)
     schedule = {"max_epochs": args.epochs, "batch_size": args.batch_size}
     jobs = [(method, settings) for method in args.methods for settings in trials(method, args.trials)]
-    rows = joblib.Parallel(n_jobs=args.jobs, verbose=10)(
+    args.out.mkdir(parents=True, exist_ok=True)
+    search = joblib.Parallel(n_jobs=args.jobs, return_as="generator_unordered")(
         joblib.delayed(try_out)(task, method, settings, schedule) for method, settings in jobs
     )
-    frame = pd.DataFrame(rows).sort_values(["method", "score"])
-    args.out.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(args.out / "tuning.csv", index=False)
+    rows = []
+    for row in tqdm(search, total=len(jobs), unit="trial"):
+        rows.append(row)  # written at once: a search that is stopped keeps what it has found
+        frame = pd.DataFrame(rows).sort_values(["method", "score"])
+        frame.to_csv(args.out / "tuning.csv", index=False)
     with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_colwidth", None):
         print(frame.groupby("method", sort=False).head(3).to_string(index=False))
 
