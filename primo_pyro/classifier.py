@@ -168,9 +168,17 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             self._build(x_train, objective, seed)
 
         elbo = objective.make_elbo()(Anchored(self.model_, objective), self.guide_)
+
+        def loss(batch, labels):
+            h = self.model_.encoder(batch)  # once, for model, guide, R and copies
+            if objective.hide:
+                h, rows = h.also_hidden(self.optional_)
+                labels = labels[rows]
+            return elbo(h, labels)
+
         self.history_ = train(
             elbo,
-            lambda batch, labels: elbo(self.model_.encoder(batch), labels),  # encoded once a step
+            loss,
             x_train,
             y_train,
             schedule=self._schedule(),
@@ -212,14 +220,20 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         def summary(x):
             return summarise(self.model_, x, num_samples=VALIDATION_SAMPLES, kind="sobol", seed=0)
 
-        scores = {"val_log_loss": log_loss(y, summary(x).probabilities, labels=labels)}
+        def loss(y, summary: Summary) -> float:
+            return log_loss(y, summary.probabilities, labels=labels)
+
+        h = self.model_.encoder(x)
+        scores = {"val_log_loss": loss(y, summary(h))}
         complete = np.flatnonzero(x.complete)
         if self.optional_ and len(complete):
-            shown = self.model_.encoder(x[complete])
-            for scenario, h in ("missing", shown.drop(*self.optional_)), ("complete", shown):
-                s = summary(h)
-                scores[f"val_log_loss_{scenario}"] = log_loss(y[complete], s.probabilities, labels=labels)
+            for scenario, rows in ("missing", h[complete].drop(*self.optional_)), ("complete", h[complete]):
+                s = summary(rows)
+                scores[f"val_log_loss_{scenario}"] = loss(y[complete], s)
                 scores[f"val_impact_{scenario}"] = s.impact.mean()
+            # The epoch is chosen on the rows as they are, and on complete ones with all optional hidden.
+            share = len(complete) / (len(y) + len(complete))
+            scores["val_log_loss"] += share * (scores["val_log_loss_missing"] - scores["val_log_loss"])
         return scores
 
     # --- Prediction ------------------------------------------------------------------------------------
