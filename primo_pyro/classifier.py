@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -470,6 +471,53 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             )
         ranked = pd.concat(parts, ignore_index=True)
         return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)
+
+    def report(self, x, y, folder, modality: str | None = None) -> Path:
+        """Write one HTML page about what the optional modalities are worth on these rows.
+
+        It has a table of scores without and with them, the distribution of V, its calibration, acquisition
+        curves, and the rows with the highest and the lowest V with their plausible labels.
+
+        Parameters
+        ----------
+        x, y
+            Complete rows and their labels ``[N]``, not trained on.
+        folder
+            Where ``report.html`` goes.
+        modality
+            The modality to hide; None: all optional ones together.
+
+        Returns
+        -------
+        Path
+            Of the page, which needs no other file.
+
+        Raises
+        ------
+        ModalityError
+            Where the modality is not optional, or absent in some row.
+        """
+        from primo_pyro.report import Findings, rows_to_show, write_report  # pictures only on demand
+
+        x = self._as_known_rows(x)
+        gap = self.impact_gap(x, modality)
+        hidden = self.optional_ if modality is None else (modality,)
+        missing = x.drop(*hidden)
+        cards = rows_to_show(gap["impact_missing"])
+        return write_report(
+            Findings(
+                modality=" and ".join(hidden),
+                classes=self.classes_,
+                y=np.asarray(y),
+                missing=self.predict_proba(missing),
+                complete=self.predict_proba(x),
+                impact=self.predictive_impact(missing),
+                gap=gap,
+                cards=cards,
+                shares=self.plausible_label_shares(missing[cards]),
+            ),
+            folder,
+        )
 
     def _draw_until(self, frame: pd.DataFrame, x: Modalities, modality: str | None, tolerance: float) -> None:
         """More draws, in place, for the rows whose standard error is too large."""
