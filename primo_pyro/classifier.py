@@ -13,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from primo_pyro.clusters import label_shares, plausible_labels
@@ -419,13 +420,22 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ModalityError
-            Where an optional modality is absent in some row.
+            Where an optional modality is absent in some row, or there is none.
         """
-        calibrators = {}
-        for modality in (None, *self.optional_):
+        check_is_fitted(self, "model_")
+        if not self.optional_:
+            raise ModalityError(
+                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
+                "Fit with rows in which one is absent, or name it in optional."
+            )
+
+        def learnt(modality):
             gap = self.impact_gap(x, modality)
-            calibrators[modality] = ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
-        self.impact_calibrators_ = calibrators
+            return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
+
+        calibrators = {modality: learnt(modality) for modality in self.optional_}
+        together = calibrators[self.optional_[0]] if len(self.optional_) == 1 else learnt(None)
+        self.impact_calibrators_ = calibrators | {None: together}
         return self
 
     def rank_acquisitions(self, x, costs: Mapping[str, object] | None = None) -> pd.DataFrame:

@@ -105,7 +105,7 @@ def label_shares_bars(
     for position, (share, is_true) in enumerate(zip(shares, true, strict=True)):
         if is_true:
             ax.annotate("true", (position, share), ha="center", va="bottom", color=BLUE)
-    ax.set(ylim=(0, 1.08), xlabel="Label", ylabel=f"Share of {by}")
+    ax.set(ylim=(0, 1.15), xlabel="Label", ylabel=f"Share of {by}")
     return ax
 
 

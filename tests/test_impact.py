@@ -135,6 +135,15 @@ def test_training_anew_forgets_the_calibration(two_optional):
     assert "expected_change" not in clf.predictive_impact(x.drop("a"))
 
 
+def test_without_an_optional_modality_there_is_nothing_to_calibrate():
+    x, y = make_xor(60)
+    clf = PrimoClassifier(hidden_dim=4, max_epochs=1, num_samples=8, random_state=0).fit(x, y)
+    with pytest.raises(ModalityError, match="is optional"):
+        clf.calibrate_impact(x)
+    assert (clf.predictive_impact(x)["impact"] < 1e-6).all()
+    assert (clf.plausible_label_shares(x).max(axis=1) == 1).all()
+
+
 def test_acquisitions_are_ranked_by_change_per_cost(two_optional):
     clf, x = two_optional
     x = x[:20].drop("a", where=np.arange(20) < 10).drop("b", where=np.arange(20) >= 5)
