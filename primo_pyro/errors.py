@@ -20,6 +20,10 @@ class DrawsError(PrimoError, ValueError):
     """Draws, or what was measured on them, do not have the form that was asked for."""
 
 
+class CostError(PrimoError, ValueError):
+    """A cost of acquiring a modality cannot be used."""
+
+
 class TrainingError(PrimoError, RuntimeError):
     """Training cannot go on: a part of the loss is no longer finite."""
 
@@ -34,6 +38,10 @@ class SavedModelError(PrimoError, ValueError):
 
 class DataFileError(PrimoError, OSError):
     """A data file is not there, is incomplete, or is not the file it should be."""
+
+
+class ToleranceWarning(UserWarning):
+    """The Monte Carlo error is larger than was asked for, with as many draws as are allowed."""
 
 
 class UnseenPatternWarning(UserWarning):
