@@ -245,13 +245,13 @@ class Encoders(nn.ModuleDict):
             rows = torch.as_tensor(there, device=like.device)
             h = like.new_zeros(len(x), self.out_features)
             if len(there):
-                h = h.index_copy(0, rows, encoder(_as_input(x.values[name][there], like)))
+                h = h.index_copy(0, rows, encoder(as_input(x.values[name][there], like)))
             values[name] = h
             present[name] = torch.as_tensor(x.present[name], device=like.device)
         return Representations(values, present)
 
 
-def _as_input(values: np.ndarray, like: Tensor) -> Tensor:
+def as_input(values: np.ndarray, like: Tensor) -> Tensor:
     """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
     tensor = torch.as_tensor(values).to(like.device).to(like.dtype)
     return tensor / 255 if values.dtype == np.uint8 else tensor
