@@ -14,21 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from common import parser, run, save
 
-from primo_pyro.comparison import Task
-from primo_pyro.data import digit_images, load_digits_halves
+from primo_pyro.data import digit_images
 from primo_pyro.plots import impact_ecdf, label_shares_bars
-
-
-def task(rows: int) -> Task:
-    """70 % of the rows for training, the rest for testing, shuffled by the seed."""
-    x, y = load_digits_halves()
-
-    def split(seed):
-        order = np.random.default_rng(seed).permutation(len(x))[:rows]
-        train, test = np.split(order, [int(0.7 * len(order))])
-        return x[train], y[train], x[test], y[test]
-
-    return Task("digit halves", observed="top", optional="bottom", rows=split)
+from primo_pyro.tasks import digit_halves
 
 
 def rows_picture(clf, x, y) -> plt.Figure:
@@ -58,12 +46,12 @@ def main() -> None:
     flags = parser(__doc__.splitlines()[0], out="out/digits", seeds=2, rows=1797, epochs=60)
     args = flags.parse_args()
     settings = {"batch_size": 64, "hidden_dim": 128, "learning_rate": 1e-3, "dropout": 0.3}
-    digits = task(args.rows)
-    _, classifiers = run(digits, args, settings, {"latent_dim": 8})
+    task = digit_halves(args.rows)
+    _, classifiers = run(task, args, settings, {"latent_dim": 8})
 
     clf = next(c for (method, seed), c in classifiers.items() if method.startswith("primo") and seed == 0)
     clf = classifiers.get(("primo", 0), clf)
-    _, _, x, y = digits.rows(0)
+    x, y = task.rows(0)[-1]
     figure, ax = plt.subplots(figsize=(7, 4.5))
     impact_ecdf(clf.impact_gap(x), "the bottom half", ax=ax)
     save(figure, args.out / "impact.png")

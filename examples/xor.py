@@ -12,20 +12,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from common import METRICS, parser, run, save
 
-from primo_pyro.comparison import Task
-from primo_pyro.data import make_xor, xor_impact
 from primo_pyro.plots import gap_scatter, impact_against_truth
-
-
-def task(rows: int) -> Task:
-    """70 % of the rows for training, the rest for testing."""
-
-    def split(seed):
-        x, y = make_xor(rows, random_state=seed)
-        cut = int(0.7 * rows)
-        return x[:cut], y[:cut], x[cut:], y[cut:]
-
-    return Task("XOR", "o", "m", split, impact=lambda x: xor_impact(x.values["o"][:, 0]))
+from primo_pyro.tasks import xor
 
 
 def main() -> None:
@@ -33,19 +21,19 @@ def main() -> None:
     args = flags.parse_args()
     settings = {"batch_size": 128, "hidden_dim": 128, "learning_rate": 3e-3, "patience": None}
     METRICS.update(impact_error="|V - V*|", impact_correlation="corr. V, V*")
-    xor = task(args.rows)
-    _, classifiers = run(xor, args, settings, {"latent_dim": 2})
+    task = xor(args.rows)
+    _, classifiers = run(task, args, settings, {"latent_dim": 2})
 
     clf = next(c for (method, seed), c in classifiers.items() if method.startswith("primo") and seed == 0)
     clf = classifiers.get(("primo", 0), clf)
-    _, _, x, _ = xor.rows(0)
+    x, _ = task.rows(0)[-1]
     x = x[:3000]
     gap = clf.impact_gap(x).assign(o=x.values["o"][:, 0], m=x.values["m"][:, 0])
     figure, ax = plt.subplots(figsize=(6.5, 5))
     gap_scatter(gap, ax=ax)
     save(figure, args.out / "gap.png")
     figure, ax = plt.subplots(figsize=(5.5, 5.5))
-    impact_against_truth(gap["impact_missing"], xor.impact(x), ax=ax)
+    impact_against_truth(gap["impact_missing"], task.impact(x), ax=ax)
     save(figure, args.out / "truth.png")
 
 

@@ -40,17 +40,21 @@ class DataFileError(PrimoError, OSError):
     """A data file is not there, is incomplete, or is not the file it should be."""
 
 
-class ToleranceWarning(UserWarning):
+class PrimoWarning(UserWarning):
+    """Base of all warnings of this package."""
+
+
+class ToleranceWarning(PrimoWarning):
     """The Monte Carlo error is larger than was asked for, with as many draws as are allowed."""
 
 
-class UnseenPatternWarning(UserWarning):
+class UnseenPatternWarning(PrimoWarning):
     """Rows have a pattern of absence that no training row had."""
 
 
-class CollapseWarning(UserWarning):
+class CollapseWarning(PrimoWarning):
     """The latent does not carry what the optional modality tells about the label."""
 
 
-class OverfitWarning(UserWarning):
+class OverfitWarning(PrimoWarning):
     """Training rows are fitted far better than validation rows."""
