@@ -79,7 +79,7 @@ class Objective:
     elbo: str = "importance"
     num_particles: int = 8
     propose_from_prior: bool = True
-    anchor: float = 1.0
+    anchor: float = 0.1
     tie: float = 0.1
     tie_on_complete: float = 0.02
     forecast: float = 1.0
@@ -237,6 +237,7 @@ OBJECTIVES = {
         elbo="trace",
         num_particles=1,
         propose_from_prior=False,
+        anchor=1.0,
         tie=1.0,
         tie_on_complete=1.0,
         forecast=0.0,
