@@ -1,7 +1,8 @@
 """What all baselines with networks share, so that a comparison compares methods and nothing else.
 
 Same door, same encoders, same held-out rows for the same seed, same training loop and stopping rule as
-`primo_pyro.PrimoClassifier`. A method adds its Pyro programs and what it does at prediction.
+`primo_pyro.PrimoClassifier`. A method adds its Pyro programs and what it does at prediction; where its
+defaults differ from those here, ``benchmarks/tune_baselines.py`` has found them on XOR.
 """
 
 from __future__ import annotations
