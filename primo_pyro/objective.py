@@ -1,12 +1,18 @@
-"""What training maximises: a bound on log p(y | x) for every pattern of absence, anchored priors.
+"""What training maximises: a bound on log p(y | x) for every pattern of absence, less a regulariser R.
 
-Per row, with p_m = p(z | available without m) and p_c = p(z | available)::
+Per row, with p_c = p(z | available), p_m = p(z | available without m), and P, P', Q independent draws of the
+prediction p(y | x_o, z) under p_m, p_m and p_c::
 
-    bound(x, y) - sum_m [ anchor * KL(p_m || N(0, I)) + tie * KL(p_c || p_m) ]
+    bound(x, y)
+      - sum_m anchor   * KL(p_m || N(0, I))
+      - sum_m tie      * KL(p_c || p_m)
+      - sum_m forecast * ( E TVD(P, Q) - 1/2 E TVD(P, P') )          rows with m present
 
-The bound is one of Pyro's ELBOs or `ImportanceELBO`. The sum is R (Eq. 4 of the paper): it depends on
-parameters and inputs alone and enters the program as a factor. Where m is absent p_c is p_m, and the second
-term is exactly zero.
+The bound is one of Pyro's ELBOs or `ImportanceELBO`. The first two terms of R are the paper's (Eq. 4). The
+third scores p_m as a forecast of what the prediction becomes once m is seen: an energy score (Gneiting and
+Raftery 2007), at its best where both sides have the same distribution, which is what V assumes. R depends on
+parameters and inputs alone and enters the program as factors. Where m is absent p_c is p_m, and their KL is
+exactly zero.
 """
 
 from __future__ import annotations
@@ -20,9 +26,10 @@ import torch
 from pyro import poutine
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
 
+from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import Representations
 
@@ -47,8 +54,15 @@ class Objective:
     tie_on_complete
         Share of the tie's gradient that reaches p_c, the prior that knows the modality. At 1 the tie is the
         paper's. Below, it moves p_m towards the mixture of its completions and taxes what x_m tells less.
+    forecast
+        Weight of the energy score of p_m as a forecast of the prediction under p_c; wants two particles.
     warm_up
         Share of training during which the KL to the prior and R rise linearly from 0 to full weight.
+
+    Raises
+    ------
+    ValueError
+        For an unknown bound, or fewer particles than the forecast wants.
 
     Examples
     --------
@@ -60,13 +74,22 @@ class Objective:
     """
 
     elbo: str = "importance"
-    num_particles: int = 16
+    num_particles: int = 8
     propose_from_prior: bool = True
     anchor: float = 1.0
-    tie: float = 1.0
+    tie: float = 0.1
     tie_on_complete: float = 0.02
+    forecast: float = 1.0
     warm_up: float = 0.0
-    forecast: float = 0.0
+
+    def __post_init__(self):
+        if self.elbo not in ELBOS:
+            raise ValueError(f"elbo is {self.elbo!r}; one of {', '.join(map(repr, ELBOS))} was wanted.")
+        if self.forecast and self.num_particles < 2:
+            raise ValueError(
+                f"forecast is {self.forecast:g} with {self.num_particles} particle; a forecast is scored by "
+                "at least two draws. Raise num_particles, or set forecast=0."
+            )
 
     @staticmethod
     def named(name: str) -> Objective:
@@ -109,24 +132,47 @@ class ImportanceELBO(Trace_ELBO):
         return loss.item()
 
 
+ELBOS = {"trace": Trace_ELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
+
+
 def _log_probs(trace) -> list[Tensor]:
     return [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample"]
 
 
-def prior_anchor(prior: nn.ModuleDict, h: Representations, objective: Objective) -> dict[str, Tensor]:
-    """R (Eq. 4), by named parts ``[B]``: ``anchor_m`` and ``tie_m`` for each optional modality m.
+def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, Tensor]:
+    """R by named parts ``[B]``: ``anchor_m``, ``tie_m`` and ``forecast_m`` for each optional modality m.
 
-    For several such modalities, p_m conditions on everything available but m.
+    A part whose weight is 0 is left out.
     """
     parts = {}
-    for m, p in prior.items():
-        complete, missing = p(h), p(h.drop(m))
+    for m, prior in model.prior.items():
+        complete, missing = prior(h), prior(h.drop(m))
         standard = dist.Normal(torch.zeros_like(missing.mean), 1.0).to_event(1)
         parts[f"anchor_{m}"] = objective.anchor * kl_divergence(missing, standard)
         parts[f"tie_{m}"] = objective.tie * kl_divergence(
             attenuate(complete, objective.tie_on_complete), missing
         )
+        if objective.forecast:
+            parts[f"forecast_{m}"] = objective.forecast * forecast_score(model, h, m, objective.num_particles)
     return parts
+
+
+def forecast_score(model, h: Representations, m: str, num_draws: int) -> Tensor:
+    """Energy score ``[B]`` of the predictions without m as a forecast of those with m; 0 where m is absent.
+
+    Nothing is asked of the predictions with m: they are what the others are to forecast.
+    """
+
+    def predictions(h):  # [K, B, C]
+        z = {name: prior(h).rsample((num_draws,)) for name, prior in model.prior.items()}
+        return model.likelihood(h, z).softmax(-1)
+
+    rows = h.present[m].nonzero()[:, 0]
+    shown = h[rows]
+    hidden = predictions(shown.drop(m))
+    distance = total_variation(hidden, predictions(shown).detach()).mean(0)
+    spread = total_variation(hidden, hidden.roll(1, 0)).mean(0)  # neighbours are independent draws
+    return torch.zeros_like(h.present[m], dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
 def attenuate(p: dist.Distribution, share: float) -> dist.Distribution:
@@ -152,25 +198,9 @@ class Anchored(PyroModule):
         """Labels ``[B]``."""
         h = self.model.encoder(x)
         with pyro.plate("data", len(h)):
-            for name, part in prior_anchor(self.model.prior, h, self.objective).items():
+            for name, part in prior_anchor(self.model, h, self.objective).items():
                 pyro.factor(name, -part)
-            if self.objective.forecast:
-                for name, part in forecast_score(self.model, h, self.objective).items():
-                    pyro.factor(name, -part)
             return self.model.story(h, y)
-
-
-def forecast_score(model, h, objective):
-    parts = {}
-    K = max(8, objective.num_particles)
-    p_c = model.likelihood(h, {j: p(h).rsample([K]) for j, p in model.prior.items()}).softmax(-1).detach()
-    for m in model.prior:
-        hd = h.drop(m)
-        p_m = model.likelihood(h, {j: p(hd).rsample([K]) for j, p in model.prior.items()}).softmax(-1)
-        tv = lambda a, b: (a - b).abs().sum(-1) / 2
-        es = tv(p_m, p_c).mean(0) - 0.5 * tv(p_m, p_m.roll(1, 0)).mean(0)
-        parts[f"forecast_{m}"] = objective.forecast * es * h.present[m]
-    return parts
 
 
 class LossParts(poutine.messenger.Messenger):
@@ -198,8 +228,9 @@ class LossParts(poutine.messenger.Messenger):
             self._proposals[name] = fn
 
 
-ELBOS = {"trace": Trace_ELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
 OBJECTIVES = {
-    "paper": Objective(elbo="trace", num_particles=1, propose_from_prior=False, tie_on_complete=1.0),
+    "paper": Objective(
+        elbo="trace", num_particles=1, propose_from_prior=False, tie=1.0, tie_on_complete=1.0, forecast=0.0
+    ),
     "calibrated": Objective(),
 }

@@ -1,0 +1,323 @@
+"""The Pyro program: shapes, sites, the loss to the last digit, and bounds that hold."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO
+from torch.distributions import Categorical, Normal, kl_divergence
+
+from primo_pyro import Anchored, ImportanceELBO, Objective
+from primo_pyro.objective import LossParts, attenuate, forecast_score, prior_anchor
+from tests.conftest import make_program, make_rows
+
+PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
+NAMES = ("m", "n", "k")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 17])
+@pytest.mark.parametrize("latents", [0, 1, 2, 3])
+@pytest.mark.parametrize("objective", [PAPER, CALIBRATED], ids=["paper", "calibrated"])
+def test_sites_and_shapes(rows, latents, objective):
+    optional = NAMES[:latents]
+    x, y = make_rows(rows, optional)
+    model, guide = make_program(optional, proposes_from_prior=objective.propose_from_prior)
+    trace = poutine.trace(model).get_trace(x, torch.as_tensor(y))
+    for m in optional:
+        assert trace.nodes[f"z_{m}"]["value"].shape == (rows, 2)
+    assert trace.nodes["logits"]["value"].shape == (rows, 3)
+    trace.compute_log_prob()
+    assert trace.nodes["y"]["log_prob"].shape == (rows,)
+    draws = Predictive(model, num_samples=5, parallel=True, return_sites=("logits",))(x)
+    assert draws["logits"].shape == (5, rows, 3)
+    loss = objective.make_elbo()(Anchored(model, objective), guide)(x, torch.as_tensor(y))
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
+
+
+def test_no_modality_always_present():
+    x, y = make_rows(optional=("m", "n"), observed=())
+    model, guide = make_program(("m", "n"), observed=())
+    loss = CALIBRATED.make_elbo()(Anchored(model, CALIBRATED), guide)(x, torch.as_tensor(y))
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("elbo", ["trace", "mean_field", "importance"])
+@pytest.mark.parametrize("objective", [PAPER, CALIBRATED], ids=["paper", "calibrated"])
+@pytest.mark.parametrize("optional", [(), ("m",), ("m", "n")])
+def test_every_parameter_moves_also_in_a_second_instance(elbo, objective, optional):
+    x, y = make_rows(64, optional)
+    y = torch.as_tensor(y)
+    objective = replace(objective, elbo=elbo)
+    for _ in range(2):  # the store is left dirty by the first instance, on purpose
+        model, guide = make_program(optional, proposes_from_prior=objective.propose_from_prior)
+        elbo_module = objective.make_elbo()(Anchored(model, objective), guide)
+        before = {name: p.detach().clone() for name, p in elbo_module.named_parameters()}
+        optimiser = torch.optim.AdamW(elbo_module.parameters(), lr=0.1, weight_decay=0)
+        elbo_module(x, y).backward()
+        optimiser.step()
+        still = [name for name, p in elbo_module.named_parameters() if torch.equal(p, before[name])]
+        assert still == []
+
+
+def hand_written_loss(model, guide, x, y, noise, objective):
+    """ELBO + R from the paper's equations, with torch alone; ``noise`` [K, B, d]."""
+    h_o, h_m = (model.encoder(x).values[name] for name in "om")
+    there = torch.as_tensor(x.present["m"])
+
+    def prior(h_m):
+        loc, raw = model.prior["m"].net(torch.cat([h_o, h_m], 1)).chunk(2, 1)
+        return Normal(loc, torch.log1p(torch.exp(raw + 0.5413)) + 1e-4)
+
+    label = torch.nn.functional.one_hot(y, 3)
+    q_net = guide.posterior["m"]
+    loc, raw = q_net.net(torch.cat([h_o, h_m, label], 1)).chunk(2, 1)
+    loc = (loc - loc.mean(0)) / torch.sqrt(loc.var(0, unbiased=False) + 1e-5)
+    q = Normal(0.5 * loc + q_net.shift, torch.log1p(torch.exp(raw + 0.5413)) + 1e-4)
+    complete, missing = prior(h_m), prior(torch.zeros_like(h_m))
+    if objective.propose_from_prior:
+        q = Normal(
+            torch.where(there[:, None], complete.loc, q.loc),
+            torch.where(there[:, None], complete.scale, q.scale),
+        )
+    z = q.loc + q.scale * noise
+    log_y = Categorical(logits=model.likelihood(model.encoder(x), {"m": z})).log_prob(y)
+    log_weight = log_y + complete.log_prob(z).sum(-1) - q.log_prob(z).sum(-1)  # [K, B]
+    bound = log_weight.logsumexp(0) - math.log(len(noise))
+    if objective.elbo == "trace":
+        bound = log_weight.mean(0)
+    anchor = kl_divergence(missing, Normal(0.0, 1.0)).sum(-1)
+    share = objective.tie_on_complete
+    held = Normal(complete.loc.detach(), complete.scale.detach())
+    towards_missing = kl_divergence(held, missing).sum(-1)
+    towards_complete = kl_divergence(complete, Normal(missing.loc.detach(), missing.scale.detach())).sum(-1)
+    tie = towards_missing + share * (towards_complete - towards_complete.detach())
+    return -(bound - objective.anchor * anchor - objective.tie * tie).sum()
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [PAPER, replace(PAPER, num_particles=4), replace(CALIBRATED, forecast=0.0)],
+    ids=["paper", "paper, four draws", "calibrated without forecast"],
+)
+def test_loss_and_gradients_equal_the_hand_written_ones(objective):
+    x, y = make_rows(17)
+    y = torch.as_tensor(y)
+    model, guide = make_program(proposes_from_prior=objective.propose_from_prior)
+    elbo = objective.make_elbo()(Anchored(model, objective), guide)
+
+    with Draw() as draw:
+        loss = elbo(x, y)
+    gradients = torch.autograd.grad(loss, list(elbo.parameters()), allow_unused=True)
+
+    q = guide_distribution(guide, x, y)
+    noise = ((draw.value - q.mean) / q.stddev).detach()
+    if noise.dim() == 2:
+        noise = noise[None]
+    expected = hand_written_loss(model, guide, x, y, noise, objective)
+    expected_gradients = torch.autograd.grad(expected, list(elbo.parameters()), allow_unused=True)
+
+    # Float64 carries 16 digits; sums over 17 rows and the noise's recovery cost a few.
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
+    for one, other in zip(gradients, expected_gradients, strict=True):
+        if other is None:
+            assert one is None or one.abs().max() < 1e-10
+        else:
+            torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
+
+
+class Draw(poutine.messenger.Messenger):
+    """Keeps the value that z_m took."""
+
+    def _pyro_post_sample(self, msg):
+        if msg["name"] == "z_m":
+            self.value = msg["value"]
+
+
+def guide_distribution(guide, x, y):
+    return poutine.trace(guide).get_trace(x, y).nodes["z_m"]["fn"]
+
+
+def test_loss_without_optional_modalities_is_cross_entropy():
+    x, y = make_rows(optional=())
+    y = torch.as_tensor(y)
+    for objective in (PAPER, CALIBRATED):
+        model, guide = make_program(optional=())
+        loss = objective.make_elbo()(Anchored(model, objective), guide)(x, y)
+        logits = model.likelihood(model.encoder(x), {})
+        assert loss.item() == pytest.approx(
+            torch.nn.functional.cross_entropy(logits, y, reduction="sum").item(), abs=1e-10
+        )
+
+
+def test_one_svi_step_is_one_step_of_the_elbo_module():
+    x, y = make_rows(17)
+    y = torch.as_tensor(y)
+    settings = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.0}
+
+    def programs():
+        model, guide = make_program()
+        return Anchored(model, CALIBRATED), guide
+
+    model, guide = programs()
+    elbo = CALIBRATED.make_elbo()(model, guide)
+    optimiser = torch.optim.AdamW(elbo.parameters(), **settings)
+    torch.manual_seed(1)
+    loss = elbo(x, y)
+    loss.backward()
+    optimiser.step()
+
+    other_model, other_guide = programs()
+    with pyro.get_param_store().scope():
+        svi = SVI(other_model, other_guide, pyro.optim.AdamW(settings), CALIBRATED.make_elbo())
+        torch.manual_seed(1)
+        other_loss = svi.step(x, y)
+    assert other_loss == loss.item()
+    for one, other in zip(
+        torch.nn.ModuleList([model, guide]).named_parameters(),
+        torch.nn.ModuleList([other_model, other_guide]).named_parameters(),
+        strict=True,
+    ):
+        assert one[0] == other[0]
+        torch.testing.assert_close(one[1], other[1], rtol=0, atol=1e-15)
+
+
+def test_bounds_lie_below_the_exact_likelihood_and_close_in_on_it():
+    """With one latent dimension, log p(y | x) is an integral that quadrature knows to ten digits."""
+    x, y = make_rows(17)
+    y = torch.as_tensor(y)
+    model, guide = make_program(latent_dim=1, proposes_from_prior=False)
+    guide.eval()
+    with torch.no_grad():
+        h = model.encoder(x)
+        prior = model.prior["m"](h)
+        nodes, weights = (torch.as_tensor(a) for a in np.polynomial.hermite_e.hermegauss(200))
+        z = prior.mean + prior.stddev * nodes[:, None, None]
+        log_y = Categorical(logits=model.likelihood(h, {"m": z})).log_prob(y)
+        exact = ((weights / weights.sum())[:, None] * log_y.exp()).sum(0).log().sum().item()
+
+        def bound(elbo):
+            estimates = np.array([-elbo.loss(model, guide, x, y) for _ in range(50)])
+            return estimates.mean(), estimates.std() / math.sqrt(50)
+
+        one = bound(Trace_ELBO(num_particles=100, max_plate_nesting=1, vectorize_particles=True))
+        few = bound(ImportanceELBO(num_particles=5, max_plate_nesting=1, vectorize_particles=True))
+        many = bound(ImportanceELBO(num_particles=2000, max_plate_nesting=1, vectorize_particles=True))
+    # Each inequality is strict by far more than four standard errors, where it holds at all.
+    assert one[0] + 4 * one[1] < few[0] - 4 * few[1]
+    assert few[0] + 4 * few[1] < many[0]
+    assert many[0] == pytest.approx(exact, abs=4 * many[1] + 0.01)
+    assert many[0] < exact + 4 * many[1]
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_importance_bound_equals_pyros_renyi_bound(anchored):
+    x, y = make_rows(17)
+    y = torch.as_tensor(y)
+    model, guide = make_program()
+    if anchored:
+        model = Anchored(model, CALIBRATED)
+    settings = {"num_particles": 7, "max_plate_nesting": 1, "vectorize_particles": True}
+    torch.manual_seed(3)
+    ours = ImportanceELBO(**settings).loss(model, guide, x, y)
+    torch.manual_seed(3)
+    pyros = RenyiELBO(alpha=0, **settings).loss(model, guide, x, y)
+    assert ours == pytest.approx(pyros, abs=1e-10)
+
+
+def test_trace_and_mean_field_agree_in_expectation():
+    x, y = make_rows(17)
+    y = torch.as_tensor(y)
+    model, guide = make_program(proposes_from_prior=False)
+    guide.eval()
+    anchored = Anchored(model, PAPER)
+
+    def losses(name):
+        elbo = replace(PAPER, elbo=name, num_particles=50).make_elbo()
+        with torch.no_grad():
+            return np.array([elbo.loss(anchored, guide, x, y) for _ in range(40)])
+
+    trace, analytic = losses("trace"), losses("mean_field")
+    error = math.sqrt(trace.var() / 40 + analytic.var() / 40)
+    assert trace.mean() == pytest.approx(analytic.mean(), abs=4 * error)
+
+
+def test_tie_is_zero_where_the_modality_is_absent():
+    x, _ = make_rows(17)
+    model, _ = make_program()
+    parts = prior_anchor(model, model.encoder(x), CALIBRATED)
+    absent = torch.as_tensor(~x.present["m"])
+    assert (parts["tie_m"][absent] == 0).all()
+    assert (parts["forecast_m"][absent] == 0).all()
+    assert (parts["tie_m"][~absent] > 0).all()
+
+
+def test_attenuated_distribution_keeps_its_value_and_passes_a_share_of_the_gradient():
+    loc = torch.tensor([[1.0, -2.0]], requires_grad=True)
+    p = pyro.distributions.Normal(loc, torch.ones(1, 2)).to_event(1)
+    other = pyro.distributions.Normal(torch.zeros(1, 2), torch.ones(1, 2)).to_event(1)
+    (full,) = torch.autograd.grad(kl_divergence(p, other).sum(), loc)
+    part = kl_divergence(attenuate(p, 0.25), other).sum()
+    assert part.item() == kl_divergence(p, other).sum().item()
+    torch.testing.assert_close(torch.autograd.grad(part, loc)[0], 0.25 * full)
+
+
+def test_forecast_score_is_best_where_both_priors_are_one():
+    """An energy score is proper: of all forecasts, the distribution of what is forecast scores lowest."""
+    x, _ = make_rows(50, rate=0.0)
+    h = make_program()[0].encoder(x)
+
+    def score(shift, scale):
+        """p(z | available) is N(0, 1), and its forecast N(shift, scale)."""
+
+        def prior(h):
+            there = h.present["m"][:, None].double()
+            loc, spread = shift * (1 - there), there + scale * (1 - there)
+            return pyro.distributions.Normal(loc, spread).to_event(1)
+
+        model = SimpleNamespace(
+            prior={"m": prior}, likelihood=lambda h, z: torch.cat([3 * z["m"], 0 * z["m"]], -1)
+        )
+        return forecast_score(model, h, "m", 2000).mean().item()
+
+    best = score(0.0, 1.0)
+    # 100,000 pairs of distances of at most 1: the standard error is below 0.002.
+    assert score(1.0, 1.0) > best + 0.01
+    assert score(-1.0, 1.0) > best + 0.01
+    assert score(0.0, 0.2) > best + 0.01
+    assert score(0.0, 5.0) > best + 0.01
+
+
+def test_named_parts_add_up_to_the_analytic_loss():
+    x, y = make_rows(17, ("m", "n"))
+    y = torch.as_tensor(y)
+    model, guide = make_program(("m", "n"), proposes_from_prior=False)
+    objective = replace(PAPER, elbo="mean_field")
+    with LossParts() as reader:
+        loss = objective.make_elbo()(Anchored(model, objective), guide)(x, y) / len(x)
+    names = {"likelihood", "kl_m", "kl_n", "anchor_m", "anchor_n", "tie_m", "tie_n"}
+    assert set(reader.parts) == names
+    assert sum(reader.parts.values()).item() == pytest.approx(loss.item(), abs=1e-12)
+
+
+def test_each_encoder_runs_once_per_pass():
+    x, y = make_rows(17, ("m", "n"))
+    model, guide = make_program(("m", "n"))
+    calls = dict.fromkeys(model.encoder, 0)
+    for name, encoder in model.encoder.items():
+        encoder.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    elbo = CALIBRATED.make_elbo()(Anchored(model, CALIBRATED), guide)
+    elbo(model.encoder(x), torch.as_tensor(y)).backward()
+    assert calls == {"o": 1, "m": 1, "n": 1}
+
+
+def test_wrong_objectives_are_refused():
+    with pytest.raises(ValueError, match="'renyi'; one of 'trace'"):
+        Objective(elbo="renyi")
+    with pytest.raises(ValueError, match="at least two draws"):
+        Objective(num_particles=1)
