@@ -247,12 +247,13 @@ class ImpactCalibrator:
     def fit(self, impact, realised) -> ImpactCalibrator:
         """Learn from V and realised changes ``[N]``."""
         impact, realised = _paired(impact, realised)
-        self.regression_ = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(impact, realised)
+        regression = IsotonicRegression(y_min=0, y_max=1).fit(impact, realised)
+        self.impact_, self.change_ = regression.X_thresholds_, regression.y_thresholds_  # the map's knots
         return self
 
     def predict(self, impact) -> np.ndarray:
         """Expected change ``[N]`` for V ``[N]``."""
-        return self.regression_.predict(np.asarray(impact, float))
+        return np.interp(np.asarray(impact, float), self.impact_, self.change_)
 
 
 def _paired(predicted, realised) -> tuple[np.ndarray, np.ndarray]:
