@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -166,7 +165,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         goes_on = self.warm_start and hasattr(self, "model_")
         if not goes_on:
             self._forget()
-        seed = self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = self.seed_ = self._draw_seed()
         x_train, y_train, x_val, y_val = self._as_training_set(x, y, validation, seed, goes_on)
         objective = self._objective()
         if not goes_on:

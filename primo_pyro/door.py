@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.sparse import issparse
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -26,7 +27,7 @@ class Door:
     """What estimators share before any network is built; mix it into a ``BaseEstimator``.
 
     The estimator stores ``optional`` (None: whatever is absent in some training row),
-    ``validation_fraction``, ``device`` and the fields of `Schedule` under their own names.
+    ``validation_fraction``, ``device``, ``random_state`` and the fields of `Schedule` under their own names.
     """
 
     def _schedule(self) -> Schedule:
@@ -36,6 +37,12 @@ class Door:
         return torch.device(
             self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         )
+
+    def _draw_seed(self) -> int:
+        """From ``random_state``; None is fresh entropy, where scikit-learn would move the global state."""
+        if self.random_state is None:
+            return int(np.random.default_rng().integers(2**31 - 1))
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _forget(self) -> None:
         """Back to what the constructor made, so that a fit that fails leaves nothing of an older one."""

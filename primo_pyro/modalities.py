@@ -231,8 +231,8 @@ def _as_array(name: str, values) -> np.ndarray:
         strings = [c for c, kind in pd.DataFrame(values).dtypes.items() if kind.kind not in "biuf"]
         if strings:
             raise ModalityError(
-                f"Modality {name!r}: the columns {strings} do not hold numbers. Encode them first, for "
-                "example by pandas.get_dummies."
+                f"Modality {name!r}: the columns {strings} of {len(values)} rows do not hold numbers. Encode "
+                "them first, for example by pandas.get_dummies."
             )
         values = values.to_numpy(dtype=float, na_value=np.nan)
     try:
