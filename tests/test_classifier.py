@@ -61,6 +61,16 @@ def fitted_three():
     return small().fit(x, y), x
 
 
+@torch.no_grad()
+def sensitive(classifier):
+    """A copy whose predictions hang strongly on the latents, as after long training."""
+    classifier = copy.deepcopy(classifier)
+    for linear in classifier.model_.likelihood.from_latent.values():
+        linear.weight.mul_(5)
+    classifier.model_.likelihood.head[-1].weight.mul_(10)
+    return classifier
+
+
 # --- scikit-learn's own checks --------------------------------------------------------------------------
 
 # Enough to learn three well separated clouds of 100 points.
@@ -200,19 +210,24 @@ def test_unseen_patterns_are_predicted_with_a_warning(fitted):
 
 def test_a_row_with_nothing_is_predicted_from_the_prior(fitted):
     """Zero representations alone: the average of p(y | 0, z) over the prior's z, computed here by hand."""
+    classifier = sensitive(fitted).set_params(num_samples=4096)
     nothing = Modalities({"o": None, "m": None}, present={"o": [False]})
     with pytest.warns(UnseenPatternWarning, match="1 of 1 rows have nothing present"):
-        p = fitted.set_params(num_samples=4096).predict_proba(nothing)
-    fitted.set_params(num_samples=SMALL["num_samples"])
-    model, none = fitted.model_, torch.zeros(1, 2 * SMALL["hidden_dim"])
+        p, impact = (
+            classifier.predict_proba(nothing)[0, 1],
+            classifier.predictive_impact(nothing)["impact"][0],
+        )
+    model, none = classifier.model_, torch.zeros(1, 2 * SMALL["hidden_dim"])
     with torch.no_grad():
         loc, scale = model.prior["m"].parameters_of(none)
         generator = torch.Generator().manual_seed(1)
         z = loc + scale * torch.randn(40_000, 1, SMALL["latent_dim"], generator=generator)
         hidden = model.likelihood.bias + model.likelihood.from_latent["m"](z)
         by_hand = model.likelihood.head(hidden).softmax(-1)[:, 0, 1]
-    error = by_hand.std().item() / np.sqrt(40_000)
-    assert abs(p[0, 1] - by_hand.mean().item()) < 5 * error + 1e-4  # 1e-4: the 4096 Sobol draws' own error
+    error = by_hand.std().item() * np.hypot(1 / np.sqrt(40_000), 1 / np.sqrt(4096))  # Sobol's is smaller
+    assert abs(p - by_hand.mean().item()) < 5 * error
+    assert abs(impact - (by_hand - by_hand.mean()).abs().mean().item()) < 5 * error
+    assert by_hand.std() > 0.1
 
 
 def test_a_single_row(fitted):
@@ -470,11 +485,11 @@ def test_columns_of_the_gap(fitted):
 
 def test_impact_of_one_modality_averages_the_others_out(fitted_three):
     """Against the definition, with nested draws written out: V_a = E_a | E_bc p - E_abc p |."""
-    classifier, x = fitted_three
+    classifier, x = sensitive(fitted_three[0]), fitted_three[1]
     x, draws = x[:4].drop("a", "b", "c"), 256
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnseenPatternWarning)
-        seen = copy.deepcopy(classifier).set_params(num_samples=draws).predictive_impact(x, "a")
+        seen = classifier.set_params(num_samples=draws).predictive_impact(x, "a")
     model, generator = classifier.model_, torch.Generator().manual_seed(3)
     with torch.no_grad():
         h = model.encoder(x)
@@ -491,6 +506,7 @@ def test_impact_of_one_modality_averages_the_others_out(fitted_three):
     error = np.hypot(distance.std(0).numpy() / np.sqrt(draws), seen["impact_se"])
     # The inner means share their draws over k, so that their error of 1 / sqrt(256) hardly touches distances.
     assert (np.abs(distance.mean(0).numpy() - seen["impact"]) < 5 * error).all()
+    assert (seen["impact"] > 10 * error).all()
 
 
 # --- Going on and starting anew ---------------------------------------------------------------------------
