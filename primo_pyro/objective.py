@@ -198,6 +198,10 @@ class Anchored(PyroModule):
         self.model = model
         self.objective = objective
 
+    def extra_repr(self) -> str:
+        """What it is trained for, so that a checkpoint of another objective is recognised."""
+        return repr(self.objective)
+
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``."""
         h = self.model.encoder(x)

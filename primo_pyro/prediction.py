@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -141,8 +142,10 @@ def draw_logits(model, h: Representations, points: Tensor) -> Tensor:
     label = torch.zeros(len(h), dtype=torch.long, device=points.device)
     unlabelled = poutine.condition(model, {"y": label})
     predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=("logits",))
-    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business.
-    with torch.random.fork_rng(devices=[points.device] if points.is_cuda else []), NormalDraws(points):
+    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business, nor
+    # is Pyro's list of the model's parameters.
+    forked = torch.random.fork_rng(devices=[points.device] if points.is_cuda else [])
+    with forked, pyro.get_param_store().scope(), NormalDraws(points):
         return predictive(h)["logits"]
 
 
