@@ -188,6 +188,31 @@ class Representations:
             self.present | {name: torch.zeros_like(self.present[name]) for name in names},
         )
 
+    def also_hidden(self, optional: Iterable[str]) -> tuple[Representations, Tensor]:
+        """These rows, and each that has an optional modality once more with some of them hidden.
+
+        Which ones is drawn anew at every call: at least one, and with a single modality that one. Returns
+        the rows and, for each, the number of the row it came from.
+        """
+        optional = list(optional)
+        everyone = torch.arange(len(self), device=next(iter(self.present.values())).device)
+        if not optional:
+            return self, everyone
+        there = torch.stack([self.present[m] for m in optional], dim=-1)  # [B, M]
+        rows = there.any(-1).nonzero()[:, 0]
+        lots = torch.rand(there[rows].shape, device=rows.device) * there[rows]
+        least = torch.rand(len(rows), 1, device=rows.device) * lots.max(-1, keepdim=True).values
+        hidden = {m: lots[:, i] > least[:, 0] for i, m in enumerate(optional)}
+        copies = self[rows]
+        for m, gone in hidden.items():
+            copies.values[m] = copies.values[m] * ~gone[:, None]
+            copies.present[m] = copies.present[m] & ~gone
+        both = Representations(
+            {name: torch.cat([v, copies.values[name]]) for name, v in self.values.items()},
+            {name: torch.cat([p, copies.present[name]]) for name, p in self.present.items()},
+        )
+        return both, torch.cat([everyone, rows])
+
     def fused(self) -> Tensor:
         """All modalities side by side, ``[B, M H]``."""
         return torch.cat(list(self.values.values()), dim=-1)
@@ -220,13 +245,13 @@ class Encoders(nn.ModuleDict):
             rows = torch.as_tensor(there, device=like.device)
             h = like.new_zeros(len(x), self.out_features)
             if len(there):
-                h = h.index_copy(0, rows, encoder(_as_input(x.values[name][there], like)))
+                h = h.index_copy(0, rows, encoder(as_input(x.values[name][there], like)))
             values[name] = h
             present[name] = torch.as_tensor(x.present[name], device=like.device)
         return Representations(values, present)
 
 
-def _as_input(values: np.ndarray, like: Tensor) -> Tensor:
+def as_input(values: np.ndarray, like: Tensor) -> Tensor:
     """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
     return torch.as_tensor(values).to(like.device).to(like.dtype) / _unit(values)
 
@@ -345,11 +370,7 @@ class Likelihood(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
         self.head = nn.Sequential(
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.ReLU(),
-            nn.Linear(hidden_dim, num_classes),
+            nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden_dim, num_classes)
         )
 
     def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
@@ -357,5 +378,5 @@ class Likelihood(nn.Module):
         for name, linear in self.from_observed.items():
             hidden = hidden + linear(h.values[name])
         for name, linear in self.from_latent.items():
-            hidden = hidden + linear(z[name])
+            hidden = hidden + z[name] @ linear.weight.T  # faster than linear(z) where d is small
         return self.head(hidden)

@@ -56,6 +56,9 @@ class Objective:
         paper's. Below, it moves p_m towards the mixture of its completions and taxes what x_m tells less.
     forecast
         Weight of the energy score of p_m as a forecast of the prediction under p_c; wants two particles.
+    hide
+        Whether a row that has an optional modality is also trained on with it hidden, so that predictions
+        without the modality learn from every row.
     warm_up
         Share of training during which the KL to the prior and R rise linearly from 0 to full weight.
 
@@ -80,6 +83,7 @@ class Objective:
     tie: float = 0.1
     tie_on_complete: float = 0.02
     forecast: float = 1.0
+    hide: bool = True
     warm_up: float = 0.0
 
     def __post_init__(self):
@@ -230,7 +234,13 @@ class LossParts(poutine.messenger.Messenger):
 
 OBJECTIVES = {
     "paper": Objective(
-        elbo="trace", num_particles=1, propose_from_prior=False, tie=1.0, tie_on_complete=1.0, forecast=0.0
+        elbo="trace",
+        num_particles=1,
+        propose_from_prior=False,
+        tie=1.0,
+        tie_on_complete=1.0,
+        forecast=0.0,
+        hide=False,
     ),
     "calibrated": Objective(),
 }

@@ -120,14 +120,14 @@ class NormalDraws(poutine.messenger.Messenger):
 def _with_noise(fn: dist.Distribution, noise: Tensor, name: str) -> Tensor:
     while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         fn = fn.base_dist
-    if isinstance(fn, dist.TransformedDistribution):
+    if isinstance(fn, torch.distributions.TransformedDistribution):
         value = _with_noise(fn.base_dist, noise, name)
         for transform in fn.transforms:
             value = transform(value)
         return value
-    if isinstance(fn, dist.Normal):
+    if isinstance(fn, torch.distributions.Normal):
         return fn.loc + fn.scale * noise.to(fn.loc)
-    if isinstance(fn, dist.MultivariateNormal):
+    if isinstance(fn, torch.distributions.MultivariateNormal):
         return fn.loc + (fn.scale_tril @ noise.to(fn.loc).unsqueeze(-1)).squeeze(-1)
     raise ValueError(
         f"Latent {name!r} is {type(fn).__name__}; NormalDraws wants a normal, a multivariate normal or a "

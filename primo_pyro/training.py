@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -140,7 +141,8 @@ def train(
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
             row = _run_epoch(program, loss, x, labels, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
-            row = {"epoch": state.epoch, **row, **(score() if score else {})}
+            scores = {name: float(value) for name, value in score().items()} if score else {}
+            row = {"epoch": state.epoch, **row, **scores}
             state.history.append(row)
             value = row.get("val_log_loss", -state.epoch)
             if value < state.best_score:
@@ -230,7 +232,7 @@ def _resume(path, identity: str, program: nn.Module, optimiser) -> State:
         program.load_state_dict(content["parameters"])
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}). Delete it.") from error

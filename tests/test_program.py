@@ -201,12 +201,12 @@ def test_bounds_lie_below_the_exact_likelihood_and_close_in_on_it():
         log_y = Categorical(logits=model.likelihood(h, {"m": z})).log_prob(y)
         exact = ((weights / weights.sum())[:, None] * log_y.exp()).sum(0).log().sum().item()
 
-        def bound(elbo):
-            estimates = np.array([-elbo.loss(model, guide, x, y) for _ in range(50)])
-            return estimates.mean(), estimates.std() / math.sqrt(50)
+        def bound(elbo, repeats=50):
+            estimates = np.array([-elbo.loss(model, guide, x, y) for _ in range(repeats)])
+            return estimates.mean(), estimates.std() / math.sqrt(repeats)
 
         one = bound(Trace_ELBO(num_particles=100, max_plate_nesting=1, vectorize_particles=True))
-        few = bound(ImportanceELBO(num_particles=5, max_plate_nesting=1, vectorize_particles=True))
+        few = bound(ImportanceELBO(num_particles=5, max_plate_nesting=1, vectorize_particles=True), 500)
         many = bound(ImportanceELBO(num_particles=2000, max_plate_nesting=1, vectorize_particles=True))
     # Each inequality is strict by far more than four standard errors, where it holds at all.
     assert one[0] + 4 * one[1] < few[0] - 4 * few[1]

@@ -6,7 +6,7 @@ Same door, same encoders, same held-out rows for the same seed, same training lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,7 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
     classes_ : array ``[C]``
     history_ : DataFrame, a row per epoch
     model_ : the Pyro program of the story
+    program_ : the loss that was minimised, a module
     """
 
     encoders: Mapping[str, nn.Module] | None = None
@@ -103,7 +104,7 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             program = self._program(x_train).to(self._device())
-        self.model_ = program.model
+        self.program_, self.model_ = program, program.model
 
         def score():
             labels = range(len(self.classes_))
@@ -144,15 +145,7 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
 
         Here: PRIMO's story with no latent, whose negative ELBO is the cross-entropy.
         """
-        model = PrimoModel(
-            self._encoders(x),
-            optional=(),
-            num_classes=len(self.classes_),
-            latent_dim=0,
-            hidden_dim=self.hidden_dim,
-            dropout=self.dropout,
-        )
-        return Trace_ELBO(max_plate_nesting=1)(model, no_latents)
+        return Trace_ELBO(max_plate_nesting=1)(self._predictor(x), no_latents)
 
     def _usable(self, x: Modalities) -> np.ndarray:
         """Booleans ``[N]``: the rows that the method can be trained on."""
@@ -178,19 +171,28 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
         return x[usable], y[usable]
 
     def _encoders(self, x: Modalities) -> Encoders:
-        return encoders_for(x, self.encoders, self.hidden_dim, self.dropout)
+        given = {m: e for m, e in (self.encoders or {}).items() if m in x.names}
+        return encoders_for(x, given, self.hidden_dim, self.dropout)
+
+    def _predictor(self, x: Modalities) -> PrimoModel:
+        """A network from these modalities to the label: PRIMO without latents."""
+        return PrimoModel(
+            self._encoders(x),
+            optional=(),
+            num_classes=len(self.classes_),
+            latent_dim=0,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+        )
 
     def _probabilities(self, x: Modalities) -> np.ndarray:
         return self._by_rows(self._predict, x)
 
     @torch.no_grad()
-    def _by_rows(self, function, x: Modalities, axis: int = 0) -> np.ndarray:
-        """A function of rows, in chunks; ``axis`` of its values is that of the rows."""
-        self.model_.eval()
-        parts = [
-            function(x[start : start + ROWS_AT_A_TIME]).double().cpu().numpy()
-            for start in range(0, len(x), ROWS_AT_A_TIME)
-        ]
+    def _by_rows(self, function, x: Modalities, size: int = ROWS_AT_A_TIME, axis: int = 0) -> np.ndarray:
+        """A function of rows, in chunks of some ``size``; ``axis`` of its values is that of the rows."""
+        self.program_.eval()
+        parts = [function(x[start : start + size]).double().cpu().numpy() for start in range(0, len(x), size)]
         return np.concatenate(parts, axis)
 
 
@@ -213,3 +215,25 @@ def require_present(x: Modalities, names, method: str, cure: str) -> None:
             raise ModalityError(
                 f"{method} wants modality {name!r} in every row; it is absent in {absent} of {len(x)}. {cure}"
             )
+
+
+def require_roles(x: Modalities, optional: Iterable[str], method: str) -> None:
+    """Refuse training rows of which nothing, or everything, may be absent.
+
+    Raises
+    ------
+    ModalityError
+        Naming the modalities and the cure.
+
+    >>> require_roles(Modalities({"o": [1.0], "m": [2.0]}), (), "This")
+    Traceback (most recent call last):
+        ...
+    primo_pyro.errors.ModalityError: This wants observed modalities and optional ones; of o, m none is
+    optional. Say which may be absent: optional=(name,).
+    """
+    observed = [m for m in x.names if m not in optional]
+    if not optional or not observed:
+        raise ModalityError(
+            f"{method} wants observed modalities and optional ones; of {', '.join(x.names)} "
+            f"{'none' if not optional else 'each'} is optional. Say which may be absent: optional=(name,)."
+        )

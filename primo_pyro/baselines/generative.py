@@ -1,0 +1,193 @@
+"""What the generative baselines share: reconstruction, a joint story, predictions averaged over draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from primo_pyro.baselines.base import NetworkClassifier
+from primo_pyro.impact import total_variation
+from primo_pyro.modalities import Modalities
+from primo_pyro.networks import MLP, Standardise, as_input
+from primo_pyro.prediction import standard_normal_points
+
+CELLS_AT_A_TIME = 2**15  # rows times draws in predictions; larger blocks leave the cache
+LABEL = "the label"  # its key beside those of modalities, whose names are identifiers
+VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
+
+
+class Flattened(nn.Module):
+    """The values of one modality as a vector ``[B, F]``, each feature with mean 0 and scale 1 in training.
+
+    This is what the generative baselines reconstruct, whatever the shape: vectors, series and images.
+
+    >>> series = np.arange(24.0).reshape(4, 3, 2)
+    >>> flattened = Flattened("s", series)
+    >>> t = flattened(Modalities({"s": series}))
+    >>> t.shape, flattened.unflatten(t).shape
+    (torch.Size([4, 6]), torch.Size([4, 3, 2]))
+    >>> bool(np.allclose(flattened.unflatten(t), series))
+    True
+    """
+
+    def __init__(self, name: str, values: np.ndarray):
+        super().__init__()
+        self.name = name
+        self.shape = values.shape[1:]
+        self.features = int(np.prod(self.shape))
+        rows = values.reshape(len(values), -1)
+        self.standardise = Standardise.from_rows(rows / 255 if rows.dtype == np.uint8 else rows)
+
+    def forward(self, x: Modalities) -> Tensor:
+        """``[B, F]``; rows in which the modality is absent are zero and never read."""
+        there = np.flatnonzero(x.present[self.name])
+        target = self.standardise.mean.new_zeros(len(x), self.features)
+        if len(there) == 0:
+            return target
+        values = as_input(x.values[self.name][there], target).flatten(1)
+        return target.index_copy(0, torch.as_tensor(there, device=target.device), self.standardise(values))
+
+    def unflatten(self, t: Tensor) -> Tensor:
+        """``[..., F]`` back to what an encoder takes, ``[..., *shape]``."""
+        values = t * self.standardise.scale + self.standardise.mean
+        return values.reshape(*t.shape[:-1], *self.shape)
+
+
+def flattened(x: Modalities, names) -> nn.ModuleDict:
+    """A `Flattened` for each of these modalities of the training rows."""
+    return nn.ModuleDict({name: Flattened(name, x.values[name][x.present[name]]) for name in names})
+
+
+class Decoder(nn.Module):
+    """p(x | given) = Normal(mu(given), diag(s^2)) over flattened values ``[..., F]``, s learnt.
+
+    >>> Decoder(2, 16, features=6)(torch.zeros(5, 2))
+    Independent(Normal(loc: torch.Size([5, 6]), scale: torch.Size([5, 6])), 1)
+    """
+
+    def __init__(self, in_features: int, hidden_dim: int, features: int):
+        super().__init__()
+        self.loc = MLP(in_features, hidden_dim, features)
+        self.log_scale = nn.Parameter(torch.zeros(features))
+
+    def forward(self, given: Tensor) -> dist.Distribution:
+        scale = self.log_scale.exp() + 1e-2  # the floor keeps features that never vary from ruling the loss
+        return dist.Normal(self.loc(given), scale).to_event(1)
+
+
+def with_label(given: Tensor, y: Tensor, num_classes: int) -> Tensor:
+    """``[..., B, H]`` and labels ``[B]`` side by side, ``[..., B, H + C]``."""
+    label = F.one_hot(y, num_classes).to(given.dtype)
+    return torch.cat([given, label.expand(*given.shape[:-1], -1)], dim=-1)
+
+
+class JointModel(PyroModule):
+    """One latent that explains every modality and the label.
+
+    ::
+
+        z        ~ Normal(0, I)
+        x_m | z  ~ Normal(mu_m(z), diag(s_m^2))      for each modality m that is shown
+        y   | z  ~ Categorical(p_theta(y | z))       where the label is shown
+    """
+
+    def __init__(
+        self,
+        values: nn.ModuleDict,
+        latent_dim: int,
+        hidden_dim: int,
+        num_classes: int,
+        label_weight: float,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.label_weight = label_weight
+        self.values = values
+        self.decoder = nn.ModuleDict(
+            {m: Decoder(latent_dim, hidden_dim, v.features) for m, v in values.items()}
+        )
+        self.likelihood = MLP(latent_dim, hidden_dim, num_classes, layers=3, dropout=dropout)
+
+    def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
+        """``shown`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
+        with pyro.plate("data", len(y), dim=-1):
+            standard = y.new_zeros(self.latent_dim, dtype=next(self.parameters()).dtype)
+            z = pyro.sample("z", dist.Normal(standard, 1.0).to_event(1))  # [..., B, d]
+            for m, decoder in self.decoder.items():
+                with poutine.mask(mask=shown[m]):
+                    pyro.sample(f"x_{m}", decoder(z), obs=self.values[m](x))
+            with poutine.mask(mask=shown[LABEL]), poutine.scale(scale=self.label_weight):
+                pyro.sample("y", dist.Categorical(logits=self.likelihood(z)), obs=y)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LatentClassifier(NetworkClassifier):
+    """Base of the baselines that predict by averaging over draws of something unknown.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimensions of the latent z.
+    num_samples
+        Draws K per row in predictions: scrambled Sobol points.
+    **others
+        See `primo_pyro.baselines.base.NetworkClassifier`.
+    """
+
+    latent_dim: int = 2
+    num_samples: int = 256
+
+    def sample_predictions(self, x, num_samples: int | None = None) -> np.ndarray:
+        """Predictions ``[K, N, C]`` under single draws; their average is ``predict_proba``."""
+        x = self._as_known_rows(x)
+        points = self._points(num_samples or self.num_samples)
+        return self._by_draws(lambda rows: self._draw(rows, points), x, len(points), axis=1)
+
+    def predictive_impact(self, x) -> pd.DataFrame:
+        """``impact``: V (Eq. 9), the expected total variation distance from a draw to the average."""
+        x = self._as_known_rows(x)
+        points = self._points(self.num_samples)
+
+        def impact(rows):
+            p = self._draw(rows, points)
+            return total_variation(p, p.mean(0)).mean(0)
+
+        return pd.DataFrame({"impact": self._by_draws(impact, x, len(points))})
+
+    # --- What a method says -----------------------------------------------------------------------------
+
+    def _noise_dim(self) -> int:
+        """Standard normal numbers that one draw takes."""
+        return self.latent_dim
+
+    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
+        """Predictions ``[K, B, C]`` under the noise ``[K, D]``."""
+        raise NotImplementedError
+
+    # -----------------------------------------------------------------------------------------------------
+
+    def predict_proba(self, x) -> np.ndarray:
+        """Predicted probabilities ``[N, C]``, averaged over draws."""
+        return self._probabilities(self._as_known_rows(x), self.num_samples)
+
+    def _probabilities(self, x: Modalities, num_samples: int = VALIDATION_SAMPLES) -> np.ndarray:
+        points = self._points(num_samples)
+        return self._by_draws(lambda rows: self._draw(rows, points).mean(0), x, num_samples)
+
+    def _points(self, num_samples: int) -> Tensor:
+        points = standard_normal_points(num_samples, self._noise_dim(), "sobol", seed=0)
+        return points.to(next(self.program_.parameters()))
+
+    def _by_draws(self, function, x: Modalities, num_samples: int, axis: int = 0) -> np.ndarray:
+        return self._by_rows(function, x, max(1, CELLS_AT_A_TIME // num_samples), axis)

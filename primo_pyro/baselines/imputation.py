@@ -1,0 +1,252 @@
+"""Boosted trees on imputed tables: what people would use today.
+
+All modalities side by side are one table ``[N, F]``, NaN where a modality is absent. The classifier is
+scikit-learn's `HistGradientBoostingClassifier`, which lowers the log loss tree by tree, behind one of
+
+    mean        the feature's mean in training
+    iterative   each feature regressed on the others in turn (`IterativeImputer`; van Buuren and
+                Groothuis-Oudshoorn, 2011)
+    knn         the mean of the nearest training rows in the features that are there (`KNNImputer`;
+                Troyanskaya et al., 2001)
+    None        no imputation: a tree sends NaN to the side that lowers its loss more
+
+or stacked (Wolpert, 1992): one booster for each modality, trained on the rows that have it, and one on top
+that sees their probabilities, out of fold, and a flag for each modality that says whether it is there.
+
+The number of iterations is chosen on the same held-out rows as the networks' epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+
+from primo_pyro.door import Door
+from primo_pyro.modalities import Modalities
+
+
+def as_table(x: Modalities, shapes: dict[str, tuple[int, ...]]) -> np.ndarray:
+    """``[N, F]``, the modalities flattened side by side; absent ones are NaN.
+
+    >>> as_table(Modalities({"o": [1.0, 2.0], "m": [[3.0, 4.0], [np.nan, np.nan]]}), {"o": (1,), "m": (2,)})
+    array([[ 1.,  3.,  4.],
+           [ 2., nan, nan]])
+    """
+    columns = []
+    for name, shape in shapes.items():
+        block = np.full((len(x), int(np.prod(shape))), np.nan)
+        there = x.present[name]
+        block[there] = x.values[name][there].reshape(int(there.sum()), block.shape[1])
+        columns.append(block)
+    return np.hstack(columns)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class BoostedClassifier(Door, ClassifierMixin, BaseEstimator):
+    """Base of the baselines with trees.
+
+    Parameters
+    ----------
+    max_iter
+        Trees per class at most; the held-out rows choose how many.
+    learning_rate
+        Shrinkage of each tree.
+    max_leaf_nodes
+        Leaves of each tree.
+    validation_fraction
+        Share of the training rows held out; 0 keeps all trees.
+    random_state
+        Seed of what is held out and of whatever the imputation draws.
+
+    Attributes
+    ----------
+    classes_ : array ``[C]``
+    model_ : the booster
+    history_ : DataFrame, a row per iteration: ``epoch``, and ``val_log_loss`` where rows are held out
+    """
+
+    max_iter: int = 200
+    learning_rate: float = 0.1
+    max_leaf_nodes: int = 31
+    validation_fraction: float = 0.1
+    random_state: object = None
+
+    optional = None
+
+    def fit(self, x, y, validation: tuple | None = None) -> BoostedClassifier:
+        """Train on rows ``x`` with labels ``y`` ``[N]``; ``validation`` replaces the held-out rows.
+
+        Raises
+        ------
+        ModalityError, LabelError
+            For whatever cannot be trained on.
+        """
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        x, y, x_val, y_val = self._as_training_set(x, y, validation, self.seed_)
+        table = self._learn_features(x, y)
+        self.model_ = self._booster().fit(table, y)
+        self.history_ = pd.DataFrame({"epoch": np.arange(1, self.model_.n_iter_ + 1)})
+        if len(x_val):
+            labels = range(len(self.classes_))
+            staged = self.model_.staged_predict_proba(self._features(x_val))
+            self.history_["val_log_loss"] = [log_loss(y_val, p, labels=labels) for p in staged]
+            best = int(self.history_["val_log_loss"].argmin()) + 1
+            self.model_ = self._booster(max_iter=best).fit(table, y)  # the same trees, up to the best
+        return self
+
+    def predict_proba(self, x) -> np.ndarray:
+        """Predicted probabilities ``[N, C]``."""
+        return self.model_.predict_proba(self._features(self._as_known_rows(x)))
+
+    def predict(self, x) -> np.ndarray:
+        """Most probable label ``[N]``."""
+        return self.classes_[self.predict_proba(x).argmax(axis=1)]
+
+    # --- What a method says -----------------------------------------------------------------------------
+
+    def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
+        """Learn what the features need; those of the training rows."""
+        raise NotImplementedError
+
+    def _features(self, x: Modalities) -> np.ndarray:
+        """What the booster sees, ``[N, features]``."""
+        raise NotImplementedError
+
+    def _booster(self, **changes) -> HistGradientBoostingClassifier:
+        settings = {
+            "max_iter": self.max_iter,
+            "learning_rate": self.learning_rate,
+            "max_leaf_nodes": self.max_leaf_nodes,
+            "early_stopping": False,
+            "random_state": self.seed_,
+        }
+        return HistGradientBoostingClassifier(**settings | changes)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ImputationClassifier(BoostedClassifier):
+    """Impute, then boost.
+
+    Parameters
+    ----------
+    imputer
+        ``"mean"``, ``"iterative"``, ``"knn"``, or None, which hands the booster NaN.
+    n_neighbors
+        Training rows that ``"knn"`` averages.
+    max_reference_rows
+        Training rows at most among which ``"knn"`` looks: its time and memory grow with rows times
+        references.
+    **others
+        See `BoostedClassifier`.
+
+    Raises
+    ------
+    ValueError
+        In ``fit``, for an unknown ``imputer``.
+
+    Examples
+    --------
+    >>> from primo_pyro.data import make_xor
+    >>> x, y = make_xor(300, random_state=0)
+    >>> half = x.drop_at_random("m", random_state=0)
+    >>> clf = ImputationClassifier(imputer="mean", max_iter=5, random_state=0).fit(half, y)
+    >>> clf.predict_proba(x.drop("m")).shape
+    (300, 2)
+    """
+
+    imputer: str | None = None
+    n_neighbors: int = 10
+    max_reference_rows: int = 5_000
+
+    def fit(self, x, y, validation: tuple | None = None) -> ImputationClassifier:
+        if self.imputer not in (None, "mean", "iterative", "knn"):
+            raise ValueError(f'imputer is {self.imputer!r}; "mean", "iterative", "knn" or None was wanted.')
+        return super().fit(x, y, validation)
+
+    def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
+        table = as_table(x, self.shapes_)
+        self.imputer_ = {
+            None: lambda: "passthrough",
+            "mean": SimpleImputer,
+            "iterative": lambda: IterativeImputer(random_state=self.seed_),
+            "knn": lambda: KNNImputer(n_neighbors=self.n_neighbors),
+        }[self.imputer]()
+        self.imputer_ = make_pipeline(StandardScaler(), self.imputer_)
+        rows = slice(None)
+        if self.imputer == "knn" and len(table) > self.max_reference_rows:
+            rows = np.random.default_rng(self.seed_).choice(
+                len(table), self.max_reference_rows, replace=False
+            )
+        self.imputer_.fit(table[rows])
+        return self.imputer_.transform(table)
+
+    def _features(self, x: Modalities) -> np.ndarray:
+        return self.imputer_.transform(as_table(x, self.shapes_))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class StackingClassifier(BoostedClassifier):
+    """A booster per modality, and one on top of their probabilities and of flags for what is there.
+
+    Parameters
+    ----------
+    folds
+        Parts of the rows of each modality: the booster on top learns from probabilities of rows that those
+        below have not seen.
+    **others
+        See `BoostedClassifier`.
+
+    Examples
+    --------
+    >>> from primo_pyro.data import make_xor
+    >>> x, y = make_xor(300, random_state=0)
+    >>> half = x.drop_at_random("m", random_state=0)
+    >>> clf = StackingClassifier(max_iter=5, random_state=0).fit(half, y)
+    >>> clf.predict_proba(x.drop("m")).shape
+    (300, 2)
+    """
+
+    folds: int = 5
+
+    def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
+        self.single_, out_of_fold = {}, {}
+        parts = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed_)
+        for name, (there, table) in self._blocks(x).items():
+            booster = self._booster(max_iter=min(self.max_iter, 50))  # few: nothing is held out for these
+            out_of_fold[name] = cross_val_predict(booster, table, y[there], cv=parts, method="predict_proba")
+            self.single_[name] = booster.fit(table, y[there])
+        return self._side_by_side(x, out_of_fold)
+
+    def _features(self, x: Modalities) -> np.ndarray:
+        blocks = self._blocks(x).items()
+        return self._side_by_side(x, {m: self.single_[m].predict_proba(table) for m, (_, table) in blocks})
+
+    def _blocks(self, x: Modalities) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Where a modality is present, and its values there as a table; for those present anywhere."""
+        return {
+            name: (there, as_table(x[there], {name: shape}))
+            for name, shape in self.shapes_.items()
+            if (there := x.present[name]).any()
+        }
+
+    def _side_by_side(self, x: Modalities, probabilities: dict[str, np.ndarray]) -> np.ndarray:
+        """Each modality's probabilities, 0 where it is absent, and the flag that says so."""
+        features = []
+        for name, booster in self.single_.items():
+            block = np.zeros((len(x), len(self.classes_) + 1))
+            block[:, -1] = x.present[name]
+            if name in probabilities:
+                block[np.ix_(x.present[name], booster.classes_)] = probabilities[name]
+            features.append(block)
+        return np.hstack(features)

@@ -1,0 +1,182 @@
+"""A conditional VAE of the label whose missing covariates are latent (LVAE; Ramchandran et al., 2024,
+"Learning conditional variational autoencoders with missing covariates", Pattern Recognition; their bound,
+where the label is what is modelled and networks stand in place of Gaussian processes).
+
+Story, with covariates x_o observed and x_m, which is latent in the rows that lack it::
+
+    x_m | x_o       ~  Normal(mu(x_o), diag(sigma(x_o)^2))           for each optional modality m
+    z   | x_o, x_m  ~  Normal(mu(x_o, x_m), diag(sigma(x_o, x_m)^2))
+    y   | x_o, x_m, z  ~  Categorical(p_theta(y | x_o, x_m, z))
+
+Objective, per row, maximised, with x_u for what the row lacks::
+
+    E_q[log p(y | x, z)] - E_q[KL(q(z | x, y) || p(z | x))]
+      + [x_m present]  log p(x_m | x_o)
+      - [x_m absent]   KL(q(x_u | y, x_o) || p(x_u | x_o))
+
+so that the rows that have x_m teach its distribution, and the others use it. Prediction: p(y | x) averaged
+over draws of x_u from p(x_u | x_o) and of z from p(z | x). The spread of these draws gives V.
+
+x_u is a whole modality, drawn as a Gaussian vector: cheap for a few numbers, crude for images and series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.infer import TraceMeanField_ELBO
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from primo_pyro.baselines.base import require_roles
+from primo_pyro.baselines.generative import LatentClassifier, flattened, with_label
+from primo_pyro.modalities import Modalities
+from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations
+from primo_pyro.prediction import draw_logits
+
+
+class CovariateModel(PyroModule):
+    """p(y, z, x_m | x_o)."""
+
+    def __init__(
+        self,
+        encoder: Encoders,
+        values: nn.ModuleDict,
+        latent_dim: int,
+        hidden_dim: int,
+        num_classes: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.values = values
+        fused = encoder.fused_features
+        self.covariate = nn.ModuleDict(
+            {m: DiagNormal(fused, hidden_dim, v.features) for m, v in values.items()}
+        )
+        self.prior = DiagNormal(fused, hidden_dim, latent_dim)
+        self.likelihood = Likelihood(
+            encoder, ("z",), encoder.out_features, latent_dim, hidden_dim, num_classes, dropout
+        )
+
+    def forward(self, x: Modalities, y: Tensor | None = None) -> Tensor:
+        """Labels ``[B]``: drawn, or ``y`` where given."""
+        h = self.encoder(x)
+        h_o = h.drop(*self.values)
+        with pyro.plate("data", len(x)):
+            x_m = {
+                m: pyro.sample(f"x_{m}", covariate(h_o), obs=self.values[m](x), obs_mask=h.present[m])
+                for m, covariate in self.covariate.items()
+            }  # [B, F], or [K, B, F] under K draws
+            h = self.completed(h, x_m)
+            z = pyro.sample("z", self.prior(h))
+            logits = pyro.deterministic("logits", self.likelihood(h, {"z": z}), event_dim=1)
+            return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
+
+    def completed(self, h: Representations, x_m: Mapping[str, Tensor]) -> Representations:
+        """Representations ``[..., B, H]`` in which absent modalities are encoded from their draws."""
+        values = dict(h.values)
+        for m, drawn in x_m.items():
+            if bool(h.present[m].all()):
+                continue  # nothing was drawn
+            raw = self.values[m].unflatten(drawn)
+            flat = self.encoder[m](raw.flatten(0, drawn.dim() - 2))  # an encoder takes one batch dimension
+            encoded = flat.reshape(*drawn.shape[:-1], -1)
+            values[m] = torch.where(h.present[m][:, None], h.values[m], encoded)
+        together = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))
+        return Representations(together, h.present)
+
+
+class CovariateGuide(PyroModule):
+    """q(x_u | y, x_o) q(z | x_o, x_m, y)."""
+
+    def __init__(self, model: CovariateModel, hidden_dim: int, latent_dim: int, num_classes: int):
+        super().__init__()
+        self.num_classes = num_classes
+        self.model = model
+        given = model.encoder.fused_features + num_classes
+        self.covariate = nn.ModuleDict(
+            {m: DiagNormal(given, hidden_dim, v.features) for m, v in model.values.items()}
+        )
+        self.posterior = DiagNormal(given, hidden_dim, latent_dim)
+
+    def forward(self, x: Modalities, y: Tensor) -> None:
+        """Draw what each row lacks, then z, for labels ``y`` ``[B]``."""
+        h = self.model.encoder(x)
+        given = with_label(h.drop(*self.covariate).fused(), y, self.num_classes)
+        with pyro.plate("data", len(x)):
+            x_m = {}
+            for m, covariate in self.covariate.items():
+                with poutine.mask(mask=~h.present[m]):
+                    x_m[m] = pyro.sample(f"x_{m}_unobserved", normal(covariate, given))
+            h = self.model.completed(h, x_m)
+            pyro.sample("z", normal(self.posterior, with_label(h.fused(), y, self.num_classes)))
+
+
+def normal(network: DiagNormal, given: Tensor) -> dist.Distribution:
+    """The diagonal Gaussian of a network for what is given."""
+    loc, scale = network.parameters_of(given)
+    return dist.Normal(loc, scale).to_event(1)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LVAEClassifier(LatentClassifier):
+    """Draws the missing covariates, and averages the predictions.
+
+    Parameters
+    ----------
+    optional
+        Modalities that may be absent. None: those absent in some training row.
+    **others
+        See `primo_pyro.baselines.generative.LatentClassifier`.
+
+    Raises
+    ------
+    ModalityError
+        In ``fit``, where no modality is optional or all are.
+
+    Examples
+    --------
+    >>> from primo_pyro.data import make_xor
+    >>> x, y = make_xor(300, random_state=0)
+    >>> half = x.drop_at_random("m", random_state=0)
+    >>> clf = LVAEClassifier(hidden_dim=16, max_epochs=2, num_samples=8, random_state=0).fit(half, y)
+    >>> clf.sample_predictions(x.drop("m"), num_samples=16).shape, clf.latents(x).shape
+    ((16, 300, 2), (300, 2))
+    >>> clf.predictive_impact(x.drop("m")).columns.tolist()
+    ['impact']
+    """
+
+    optional: Sequence[str] | None = None
+
+    def _program(self, x: Modalities) -> nn.Module:
+        require_roles(x, self.optional_, type(self).__name__)
+        classes = len(self.classes_)
+        model = CovariateModel(
+            self._encoders(x),
+            flattened(x, self.optional_),
+            self.latent_dim,
+            self.hidden_dim,
+            classes,
+            self.dropout,
+        )
+        guide = CovariateGuide(model, self.hidden_dim, self.latent_dim, classes)
+        return TraceMeanField_ELBO(max_plate_nesting=1)(model, guide)
+
+    def _noise_dim(self) -> int:
+        return sum(v.features for v in self.model_.values.values()) + self.latent_dim
+
+    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
+        return draw_logits(self.model_, x, points).double().softmax(-1)
+
+    def _latents(self, x: Modalities) -> Tensor:
+        h = self.model_.encoder(x)
+        expected = {
+            m: covariate(h.drop(*self.optional_)).mean for m, covariate in self.model_.covariate.items()
+        }
+        return self.model_.prior(self.model_.completed(h, expected)).mean
