@@ -45,7 +45,7 @@ def rows_picture(clf, x, y) -> plt.Figure:
 def main() -> None:
     flags = parser(__doc__.splitlines()[0], out="out/digits", seeds=2, rows=1797, epochs=60)
     args = flags.parse_args()
-    settings = {"batch_size": 64, "hidden_dim": 128, "learning_rate": 1e-3, "dropout": 0.3}
+    settings = {"batch_size": 64, "hidden_dim": 128, "learning_rate": 1e-3, "dropout": 0.3, "patience": None}
     task = digit_halves(args.rows)
     _, classifiers = run(task, args, settings, {"latent_dim": 8})
 

@@ -413,39 +413,6 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         """
         return label_shares(self.plausible_labels(x, **settings), self.classes_, by=by)
 
-    # --- Saving ----------------------------------------------------------------------------------------
-
-    def save(self, folder: str | PathLike) -> None:
-        """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
-        check_is_fitted(self, "model_")
-        save_estimator(self, folder)
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | PathLike,
-        encoders: Mapping[str, nn.Module] | None = None,
-        device: str | None = None,
-    ) -> PrimoClassifier:
-        """What `save` wrote: the same predictions to the last bit on one device.
-
-        Parameters
-        ----------
-        folder
-            What `save` was given.
-        encoders
-            Modules for the modalities whose encoders were given by hand; their parameters are then replaced
-            by the saved ones.
-        device
-            Where to put it; None: the estimator's own ``device``.
-
-        Raises
-        ------
-        SavedModelError
-            See `primo_pyro.persistence.load_estimator`.
-        """
-        return load_estimator(cls, folder, encoders, device)
-
     # --- What impact means, and what to acquire --------------------------------------------------------
 
     def uncertainty(self, x) -> pd.DataFrame:
@@ -609,6 +576,39 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             change[alone] = self.impact_calibrators_[name].predict(frame["impact"][alone])
         # Where all is there nothing is to be revealed: the V that remains is the latent's own spread.
         return frame.assign(expected_change=np.where(absent.any(0), change, 0.0))
+
+    # --- Saving ----------------------------------------------------------------------------------------
+
+    def save(self, folder: str | PathLike) -> None:
+        """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
+        check_is_fitted(self, "model_")
+        save_estimator(self, folder)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike,
+        encoders: Mapping[str, nn.Module] | None = None,
+        device: str | None = None,
+    ) -> PrimoClassifier:
+        """What `save` wrote: the same predictions to the last bit on one device.
+
+        Parameters
+        ----------
+        folder
+            What `save` was given.
+        encoders
+            Modules for the modalities whose encoders were given by hand; their parameters are then replaced
+            by the saved ones.
+        device
+            Where to put it; None: the estimator's own ``device``.
+
+        Raises
+        ------
+        SavedModelError
+            See `primo_pyro.persistence.load_estimator`.
+        """
+        return load_estimator(cls, folder, encoders, device)
 
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:

@@ -260,8 +260,8 @@ def test_any_number_of_optional_modalities(names):
     impact = classifier.predictive_impact(x)
     assert impact["impact"].between(0, 0.5).all()
     if not optional:
-        # All draws are one: what is left is the rounding of their mean.
-        np.testing.assert_allclose(impact[["impact", "information_gain"]], 0, atol=1e-12)
+        # All draws are one: what is left is the rounding of probabilities to single precision, 6e-8 a class.
+        np.testing.assert_allclose(impact[["impact", "information_gain"]], 0, atol=1e-6)
         assert (impact["flip_probability"] == 0).all()
     for name in optional:
         alone = classifier.predictive_impact(x, modality=name)

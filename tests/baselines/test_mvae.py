@@ -16,7 +16,9 @@ def normal_log_density(value, loc, scale):
 
 @pytest.fixture
 def classifier(rows):
-    return MVAEClassifier(hidden_dim=8, max_epochs=1, label_weight=3.0, random_state=0).fit(*rows)
+    return MVAEClassifier(latent_dim=2, hidden_dim=8, max_epochs=1, label_weight=3.0, random_state=0).fit(
+        *rows
+    )
 
 
 def product(classifier, x, y, row, members):
@@ -85,7 +87,7 @@ def test_warm_up_scales_the_kl_alone(classifier, two_rows):
 
 def test_a_row_with_nothing_is_predicted_from_the_prior(classifier, rows):
     x, _ = rows
-    with pytest.warns(UserWarning, match="only nothing present"):
+    with pytest.warns(UserWarning, match="have nothing present"):
         latents = classifier.latents(x[:1].drop("o", "m"))
     np.testing.assert_array_equal(latents, np.zeros((1, 2)))
 
