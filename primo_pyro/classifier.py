@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -26,6 +26,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.model import PrimoModel
 from primo_pyro.networks import encoders_for
 from primo_pyro.objective import Anchored, Objective
+from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_logits, summarise
 from primo_pyro.training import train
 
@@ -71,7 +72,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
     checkpoint
         File that allows a killed ``fit`` to be resumed exactly.
     callbacks
-        Functions of an epoch's row of the history; a true answer ends training.
+        Functions of an epoch's row of the history; a true answer ends training. `save` leaves them out.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     random_state
@@ -166,8 +167,10 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         ModalityError, LabelError
             For whatever cannot be trained on, before training starts.
         """
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         goes_on = self.warm_start and hasattr(self, "model_")
+        if not goes_on:
+            self._forget()
+        seed = self.seed_ = self._draw_seed()
         x_train, y_train, x_val, y_val = self._as_training_set(x, y, validation, seed, goes_on)
         objective = self._objective()
         vars(self).pop("impact_calibrators_", None)  # they belong to the parameters of before
@@ -251,7 +254,8 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
 
     def predict(self, x) -> np.ndarray:
         """Most probable label ``[N]``."""
-        return self.classes_[self.predict_proba(x).argmax(axis=1)]
+        most_probable = self.predict_proba(x).argmax(axis=1)
+        return self.classes_[most_probable]
 
     def predictive_impact(
         self, x, modality: str | None = None, tolerance: float | None = None
@@ -350,13 +354,8 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             x,
             num_samples=num_samples or self.num_samples,
             kind=self.draws,
-            seed=self._draws_seed(),
+            seed=self.seed_,
             modality=modality,
-        )
-
-    def _draws_seed(self) -> int:
-        return (
-            0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
         )
 
     # --- Plausible labels ------------------------------------------------------------------------------
@@ -384,7 +383,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         (5, 2)
         """
         x = self._as_known_rows(x)
-        seed, parts, start = self._draws_seed(), [], 0
+        seed, parts, start = self.seed_, [], 0
         stream = stream_logits(self.model_, x, num_samples=self.num_samples, kind=self.draws, seed=seed)
         for logits in stream:
             part = plausible_labels(
@@ -570,6 +569,39 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             change[alone] = self.impact_calibrators_[name].predict(frame["impact"][alone])
         # Where all is there nothing is to be revealed: the V that remains is the latent's own spread.
         return frame.assign(expected_change=np.where(absent.any(0), change, 0.0))
+
+    # --- Saving ----------------------------------------------------------------------------------------
+
+    def save(self, folder: str | PathLike) -> None:
+        """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
+        check_is_fitted(self, "model_")
+        save_estimator(self, folder)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike,
+        encoders: Mapping[str, nn.Module] | None = None,
+        device: str | None = None,
+    ) -> PrimoClassifier:
+        """What `save` wrote: the same predictions to the last bit on one device.
+
+        Parameters
+        ----------
+        folder
+            What `save` was given.
+        encoders
+            Modules for the modalities whose encoders were given by hand; their parameters are then replaced
+            by the saved ones.
+        device
+            Where to put it; None: the estimator's own ``device``.
+
+        Raises
+        ------
+        SavedModelError
+            See `primo_pyro.persistence.load_estimator`.
+        """
+        return load_estimator(cls, folder, encoders, device)
 
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:

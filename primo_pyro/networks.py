@@ -120,8 +120,8 @@ class Standardise(nn.Module):
     def from_rows(cls, values: np.ndarray) -> Standardise:
         """From ``[N, ..., F]``, one mean and scale for each of the F features; constants keep scale 1."""
         axes = tuple(range(values.ndim - 1))
-        mean = values.mean(axes, dtype=np.float64)
-        scale = values.std(axes, dtype=np.float64)
+        mean = values.mean(axes, dtype=np.float64) / _unit(values)
+        scale = values.std(axes, dtype=np.float64) / _unit(values)
         scale = np.where(scale > 1e-8 * (1 + np.abs(mean)), scale, 1.0)
         return cls(torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(scale, dtype=torch.float32))
 
@@ -253,8 +253,11 @@ class Encoders(nn.ModuleDict):
 
 def as_input(values: np.ndarray, like: Tensor) -> Tensor:
     """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
-    tensor = torch.as_tensor(values).to(like.device).to(like.dtype)
-    return tensor / 255 if values.dtype == np.uint8 else tensor
+    return torch.as_tensor(values).to(like.device).to(like.dtype) / _unit(values)
+
+
+def _unit(values: np.ndarray) -> int:
+    return 255 if values.dtype == np.uint8 else 1
 
 
 def encoders_for(
@@ -267,7 +270,8 @@ def encoders_for(
     Raises
     ------
     ModalityError
-        Where ``given`` names something that is no modality.
+        Where ``given`` names something that is no modality, or a modality is called what torch modules
+        call something of their own.
 
     >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 8, 2))})
     >>> list(encoders_for(x, {"o": MLP(3, 16, 16)}, hidden_dim=16))
@@ -277,6 +281,12 @@ def encoders_for(
     if unknown:
         raise ModalityError(
             f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}). Correct the names."
+        )
+    taken = sorted(name for name in x.names if hasattr(Encoders, name) or name == "training")
+    if taken:
+        raise ModalityError(
+            f"Modality {taken[0]!r} has the name of a method or attribute of torch modules. Rename it, for "
+            f"example to '{taken[0]}_block'."
         )
     encoders = {
         name: copy.deepcopy(given[name])

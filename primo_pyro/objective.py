@@ -79,7 +79,7 @@ class Objective:
     elbo: str = "importance"
     num_particles: int = 8
     propose_from_prior: bool = True
-    anchor: float = 1.0
+    anchor: float = 0.1
     tie: float = 0.1
     tie_on_complete: float = 0.02
     forecast: float = 1.0
@@ -198,6 +198,10 @@ class Anchored(PyroModule):
         self.model = model
         self.objective = objective
 
+    def extra_repr(self) -> str:
+        """What it is trained for, so that a checkpoint of another objective is recognised."""
+        return repr(self.objective)
+
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``."""
         h = self.model.encoder(x)
@@ -237,6 +241,7 @@ OBJECTIVES = {
         elbo="trace",
         num_particles=1,
         propose_from_prior=False,
+        anchor=1.0,
         tie=1.0,
         tie_on_complete=1.0,
         forecast=0.0,

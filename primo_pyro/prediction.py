@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -141,8 +142,10 @@ def draw_logits(model, h: Representations, points: Tensor) -> Tensor:
     label = torch.zeros(len(h), dtype=torch.long, device=points.device)
     unlabelled = poutine.condition(model, {"y": label})
     predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=("logits",))
-    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business.
-    with torch.random.fork_rng(devices=[points.device] if points.is_cuda else []), NormalDraws(points):
+    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business, nor
+    # is Pyro's list of the model's parameters.
+    forked = torch.random.fork_rng(devices=[points.device] if points.is_cuda else [])
+    with forked, pyro.get_param_store().scope(), NormalDraws(points):
         return predictive(h)["logits"]
 
 
@@ -179,7 +182,7 @@ def summarise(
     kind: str = "sobol",
     seed: int = 0,
     modality: str | None = None,
-    max_cells: int = 2**15,
+    max_cells: int = 2**16,
 ) -> Summary:
     """Average the predictions of ``x`` over the latents, and measure how they vary.
 
@@ -233,8 +236,8 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
         for start in range(0, outer, per_pass):
             part = points[start : start + per_pass]
             logits = draw_logits(model, h, part.flatten(0, 1))
-            p = logits.double().softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
-            yield slice(start, start + len(part)), p
+            p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
+            yield slice(start, start + len(part)), p.double()
 
     # Two passes, since V wants the average first; a single chunk is held rather than drawn again.
     chunks = list(passes()) if per_pass >= outer else None
@@ -242,6 +245,7 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     for _, p in chunks or passes():
         mean = mean + p.sum(0) / outer
         mean_entropy = mean_entropy + entropy(p).sum(0) / outer
+    mean = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7 only
 
     sizes = replicate_sizes(outer)
     replicate = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(mean.device)

@@ -7,12 +7,14 @@ import json
 import math
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -126,7 +128,14 @@ def train(
         state = _resume(checkpoint, identity, program, optimiser)
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
-    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        bar,
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        pyro.get_param_store().scope(),  # Pyro lists parameters there under names that say nothing outside
+        warnings.catch_warnings(),
+    ):
+        # Frozen parameters of an encoder are as they should be.
+        warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))

@@ -63,7 +63,7 @@ def test_a_checkpoint_of_other_rows_or_settings_is_refused(tmp_path):
 
     with pytest.raises(Killed):
         PrimoClassifier(**SMALL, checkpoint=checkpoint, callbacks=[kill]).fit(x, y)
-    for changed in ({"learning_rate": 0.1}, {"hidden_dim": 9}, {"random_state": 1}):
+    for changed in ({"learning_rate": 0.1}, {"hidden_dim": 9}, {"random_state": 1}, {"objective": "paper"}):
         with pytest.raises(CheckpointError, match="other settings or rows"):
             PrimoClassifier(**(SMALL | changed), checkpoint=checkpoint).fit(x, y)
     with pytest.raises(CheckpointError, match="other settings or rows"):

@@ -155,10 +155,11 @@ class CMMDClassifier(NetworkClassifier):
     """
 
     optional: Sequence[str] | None = None
-    latent_dim: int = 2
-    kl_weight: float = 0.5
-    mmd_weight: float = 1.0
-    label_weight: float = 10.0
+    latent_dim: int = 4
+    kl_weight: float = 0.9
+    mmd_weight: float = 10.0
+    label_weight: float = 1.0
+    learning_rate: float = 5e-3
 
     def _program(self, x: Modalities) -> nn.Module:
         require_roles(x, self.optional_, type(self).__name__)

@@ -76,6 +76,8 @@ class I2M2Classifier(NetworkClassifier):
     ((300, 2), (300, 32))
     """
 
+    learning_rate: float = 1e-2
+
     def _program(self, x: Modalities) -> nn.Module:
         single = nn.ModuleDict({m: self._predictor(x.select(m)) for m in sorted(x.names)})
         model = ProductModel(single, self._predictor(x))

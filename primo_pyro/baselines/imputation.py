@@ -78,7 +78,7 @@ class BoostedClassifier(Door, ClassifierMixin, BaseEstimator):
 
     max_iter: int = 200
     learning_rate: float = 0.1
-    max_leaf_nodes: int = 31
+    max_leaf_nodes: int = 7
     validation_fraction: float = 0.1
     random_state: object = None
 

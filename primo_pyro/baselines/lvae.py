@@ -153,6 +153,7 @@ class LVAEClassifier(LatentClassifier):
     """
 
     optional: Sequence[str] | None = None
+    learning_rate: float = 1e-2
 
     def _program(self, x: Modalities) -> nn.Module:
         require_roles(x, self.optional_, type(self).__name__)

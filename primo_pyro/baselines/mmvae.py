@@ -147,8 +147,9 @@ class MMVAEClassifier(LatentClassifier):
     ((16, 300, 2), (300, 2))
     """
 
-    label_weight: float = 10.0
-    num_particles: int = 8
+    label_weight: float = 1.0
+    num_particles: int = 4
+    learning_rate: float = 5e-3
 
     def _as_modalities(self, x, **validate) -> Modalities:
         x = super()._as_modalities(x, **validate)

@@ -49,6 +49,7 @@ class MultimodalClassifier(NetworkClassifier):
     """
 
     rows: str = "complete"
+    learning_rate: float = 1e-2
 
     def fit(self, x, y, validation: tuple | None = None) -> MultimodalClassifier:
         if self.rows not in ("complete", "all"):

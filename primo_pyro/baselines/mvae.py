@@ -128,10 +128,11 @@ class MVAEClassifier(LatentClassifier):
     >>> half = x.drop_at_random("m", random_state=0)
     >>> clf = MVAEClassifier(hidden_dim=16, max_epochs=2, num_samples=8, random_state=0).fit(half, y)
     >>> clf.sample_predictions(x.drop("m"), num_samples=16).shape, clf.latents(x).shape
-    ((16, 300, 2), (300, 2))
+    ((16, 300, 2), (300, 4))
     """
 
-    label_weight: float = 10.0
+    latent_dim: int = 4
+    label_weight: float = 25.0
     warm_up: float = 0.3
 
     def _program(self, x: Modalities) -> nn.Module:

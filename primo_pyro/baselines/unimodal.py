@@ -42,6 +42,7 @@ class UnimodalClassifier(NetworkClassifier):
     """
 
     modality: str = field(kw_only=False)
+    learning_rate: float = 5e-3
 
     def _as_modalities(self, x, **validate) -> Modalities:
         x = super()._as_modalities(x, **validate)

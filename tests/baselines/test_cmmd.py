@@ -19,7 +19,7 @@ def normal_log_density(value, loc, scale):
 @pytest.fixture
 def classifier(rows):
     weights = {"kl_weight": 0.3, "mmd_weight": 4.0, "label_weight": 2.0}
-    return CMMDClassifier(hidden_dim=8, max_epochs=1, random_state=0, **weights).fit(*rows)
+    return CMMDClassifier(latent_dim=2, hidden_dim=8, max_epochs=1, random_state=0, **weights).fit(*rows)
 
 
 def test_objective_by_hand(classifier):

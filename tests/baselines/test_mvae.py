@@ -16,7 +16,9 @@ def normal_log_density(value, loc, scale):
 
 @pytest.fixture
 def classifier(rows):
-    return MVAEClassifier(hidden_dim=8, max_epochs=1, label_weight=3.0, random_state=0).fit(*rows)
+    return MVAEClassifier(latent_dim=2, hidden_dim=8, max_epochs=1, label_weight=3.0, random_state=0).fit(
+        *rows
+    )
 
 
 def product(classifier, x, y, row, members):
