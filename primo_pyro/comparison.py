@@ -156,8 +156,7 @@ def compare(
     if unknown:
         raise ValueError(f"There is no method {unknown[0]!r}; choose among {', '.join(METHODS)}.")
     of_method = {
-        method: _settings(method, settings, primo_settings or {}) | dict((own_settings or {}).get(method, {}))
-        for method in methods
+        method: _settings(method, settings, primo_settings or {}, own_settings or {}) for method in methods
     }
     jobs = [(method, seed) for seed in seeds for method in methods]
     tasks = (joblib.delayed(_fit_and_score)(task, method, seed, of_method[method]) for method, seed in jobs)
@@ -168,10 +167,11 @@ def compare(
     return frame[columns], {job: clf for job, (_, clf) in zip(jobs, parts, strict=True)}
 
 
-def _settings(method: str, of_networks: Mapping, of_primo: Mapping) -> dict:
-    if method not in NETWORKS:
-        return {}
-    return {**of_networks, **(of_primo if method.startswith("primo") else {})}
+def _settings(method: str, of_networks: Mapping, of_primo: Mapping, own: Mapping[str, Mapping]) -> dict:
+    general = [of_networks] if method in NETWORKS else []
+    if method.startswith("primo"):
+        general.append(of_primo)
+    return {name: value for part in (*general, own.get(method, {})) for name, value in part.items()}
 
 
 def _fit_and_score(task: Task, method: str, seed: int, settings: Mapping[str, object]):
