@@ -149,7 +149,8 @@ def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, T
     A part whose weight is 0 is left out.
     """
     parts = {}
-    for m, prior in model.prior.items():
+    priors, likelihood = model.prior, model.likelihood  # looked up once: Pyro registers at every look
+    for m, prior in priors.items():
         complete, missing = prior(h), prior(h.drop(m))
         standard = dist.Normal(torch.zeros_like(missing.mean), 1.0).to_event(1)
         parts[f"anchor_{m}"] = objective.anchor * kl_divergence(missing, standard)
@@ -157,19 +158,21 @@ def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, T
             attenuate(complete, objective.tie_on_complete), missing
         )
         if objective.forecast:
-            parts[f"forecast_{m}"] = objective.forecast * forecast_score(model, h, m, objective.num_particles)
+            parts[f"forecast_{m}"] = objective.forecast * forecast_score(
+                priors, likelihood, h, m, objective.num_particles
+            )
     return parts
 
 
-def forecast_score(model, h: Representations, m: str, num_draws: int) -> Tensor:
+def forecast_score(priors, likelihood, h: Representations, m: str, num_draws: int) -> Tensor:
     """Energy score ``[B]`` of the predictions without m as a forecast of those with m; 0 where m is absent.
 
     Nothing is asked of the predictions with m: they are what the others are to forecast.
     """
 
     def predictions(h):  # [K, B, C]
-        z = {name: prior(h).rsample((num_draws,)) for name, prior in model.prior.items()}
-        return model.likelihood(h, z).softmax(-1)
+        z = {name: prior(h).rsample((num_draws,)) for name, prior in priors.items()}
+        return likelihood(h, z).softmax(-1)
 
     rows = h.present[m].nonzero()[:, 0]
     shown = h[rows]
@@ -204,11 +207,12 @@ class Anchored(PyroModule):
 
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``."""
-        h = self.model.encoder(x)
+        model = self.model
+        h = model.encoder(x)
         with pyro.plate("data", len(h)):
-            for name, part in prior_anchor(self.model, h, self.objective).items():
+            for name, part in prior_anchor(model, h, self.objective).items():
                 pyro.factor(name, -part)
-            return self.model.story(h, y)
+            return model.story(h, y)
 
 
 class LossParts(poutine.messenger.Messenger):

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -280,10 +279,10 @@ def test_forecast_score_is_best_where_both_priors_are_one():
             loc, spread = shift * (1 - there), there + scale * (1 - there)
             return pyro.distributions.Normal(loc, spread).to_event(1)
 
-        model = SimpleNamespace(
-            prior={"m": prior}, likelihood=lambda h, z: torch.cat([3 * z["m"], 0 * z["m"]], -1)
-        )
-        return forecast_score(model, h, "m", 2000).mean().item()
+        def likelihood(h, z):
+            return torch.cat([3 * z["m"], 0 * z["m"]], -1)
+
+        return forecast_score({"m": prior}, likelihood, h, "m", 2000).mean().item()
 
     best = score(0.0, 1.0)
     # 100,000 pairs of distances of at most 1: the standard error is below 0.002.
