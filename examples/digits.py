@@ -10,52 +10,31 @@ highest and lowest impact.
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-import numpy as np
-from common import parser, run, save
+from common import impact_picture, parser, primo_of, rows_picture, run
 
 from primo_pyro.data import digit_images
-from primo_pyro.plots import impact_ecdf, label_shares_bars
+from primo_pyro.protocols import DIGIT_HALVES
 from primo_pyro.tasks import digit_halves
 
 
-def rows_picture(clf, x, y) -> plt.Figure:
-    """Four rows of highest and four of lowest impact: what is seen, and what it may turn out to be."""
-    seen = x.drop("bottom")
-    impact = clf.predictive_impact(seen)["impact"].to_numpy()
-    order = np.argsort(-impact)
-    chosen = np.concatenate([order[:4], order[-4:]])
-    shares = clf.plausible_label_shares(seen[chosen], by="weight")
-    images = digit_images(x[chosen])
-    figure, axes = plt.subplots(4, 4, figsize=(13, 9), layout="constrained")
-    for place, row in enumerate(chosen):
-        across, down = place % 4, 2 * (place // 4)
-        picture, bars = axes[down, across], axes[down + 1, across]
-        picture.imshow(images[place], cmap="Greys", vmin=0, vmax=1)
-        picture.axhspan(3.5, 7.5, facecolor="tab:orange", alpha=0.45)
-        picture.set(xticks=[], yticks=[])
-        picture.set_title("the bottom half is hidden", fontsize="small", color="tab:orange")
-        label_shares_bars(shares.iloc[place], impact=impact[row], truth=y[row], by="draws", ax=bars)
-    figure.suptitle(
-        "Highest impact: the hidden half decides (top). Lowest: the visible half is enough (bottom)."
-    )
-    return figure
+def draw(ax, x) -> None:
+    """The whole digit, the hidden half marked."""
+    ax.imshow(digit_images(x)[0], cmap="Greys", vmin=0, vmax=1)
+    ax.axhspan(3.5, 7.5, facecolor="tab:orange", alpha=0.45)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title("the bottom half is hidden", fontsize="small", color="tab:orange")
 
 
 def main() -> None:
-    flags = parser(__doc__.splitlines()[0], out="out/digits", seeds=2, rows=1797, epochs=60)
+    flags = parser(
+        __doc__.splitlines()[0], DIGIT_HALVES, out="out/digits", rows=1797, rows_help="rows in all"
+    )
     args = flags.parse_args()
-    settings = {"batch_size": 64, "hidden_dim": 128, "learning_rate": 1e-3, "dropout": 0.3, "patience": None}
     task = digit_halves(args.rows)
-    _, classifiers = run(task, args, settings, {"latent_dim": 8})
-
-    clf = next(c for (method, seed), c in classifiers.items() if method.startswith("primo") and seed == 0)
-    clf = classifiers.get(("primo", 0), clf)
-    x, y = task.rows(0)[-1]
-    figure, ax = plt.subplots(figsize=(7, 4.5))
-    impact_ecdf(clf.impact_gap(x), "the bottom half", ax=ax)
-    save(figure, args.out / "impact.png")
-    save(rows_picture(clf, x, y), args.out / "rows.png")
+    (classifiers,) = run([task], args, DIGIT_HALVES)
+    clf = primo_of(classifiers)
+    impact_picture(clf, task, args.out / "impact.png")
+    rows_picture(clf, task, args.out / "rows.png", draw)
 
 
 if __name__ == "__main__":

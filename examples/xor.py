@@ -10,25 +10,23 @@ m matters, ``truth.png`` how far predicted impact is from the exact one.
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from common import METRICS, parser, run, save
+from common import METRICS, parser, primo_of, run, save
 
 from primo_pyro.plots import gap_scatter, impact_against_truth
+from primo_pyro.protocols import XOR
 from primo_pyro.tasks import xor
 
 
 def main() -> None:
-    flags = parser(__doc__.splitlines()[0], out="out/xor", seeds=4, rows=40_000, epochs=15)
+    flags = parser(__doc__.splitlines()[0], XOR, out="out/xor", rows=40_000, rows_help="rows in all")
     args = flags.parse_args()
-    settings = {"batch_size": 128, "hidden_dim": 128, "learning_rate": 3e-3, "patience": None}
     METRICS.update(impact_error="|V - V*|", impact_correlation="corr. V, V*")
     task = xor(args.rows)
-    _, classifiers = run(task, args, settings, {"latent_dim": 2})
+    (classifiers,) = run([task], args, XOR)
 
-    clf = next(c for (method, seed), c in classifiers.items() if method.startswith("primo") and seed == 0)
-    clf = classifiers.get(("primo", 0), clf)
     x, _ = task.rows(0)[-1]
     x = x[:3000]
-    gap = clf.impact_gap(x).assign(o=x.values["o"][:, 0], m=x.values["m"][:, 0])
+    gap = primo_of(classifiers).impact_gap(x).assign(o=x.values["o"][:, 0], m=x.values["m"][:, 0])
     figure, ax = plt.subplots(figsize=(6.5, 5))
     gap_scatter(gap, ax=ax)
     save(figure, args.out / "gap.png")

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from primo_pyro.baselines import (
     CMMDClassifier,
+    FrequencyClassifier,
     I2M2Classifier,
     ImputationClassifier,
     LVAEClassifier,
@@ -88,7 +89,8 @@ TREES: dict[str, Callable] = {
     "boosting with NaN": lambda task, **kw: ImputationClassifier(imputer=None, **kw),
     "stacking": lambda task, **kw: StackingClassifier(**kw),
 }
-METHODS = NETWORKS | TREES
+FREQUENCIES = "class frequencies"  # what is known before any modality is looked at
+METHODS = NETWORKS | TREES | {FREQUENCIES: lambda task, **kw: FrequencyClassifier(**kw)}
 
 
 def _entropy(classifier, task: Task, x: Modalities, x_test: Modalities) -> pd.DataFrame:
@@ -109,6 +111,7 @@ def compare(
     seeds: Iterable[int],
     settings: Mapping[str, object],
     primo_settings: Mapping[str, object] | None = None,
+    own_settings: Mapping[str, Mapping[str, object]] | None = None,
     n_jobs: int = 1,
     progress: bool = False,
 ) -> tuple[pd.DataFrame, dict]:
@@ -125,7 +128,9 @@ def compare(
     settings
         For all networks alike: ``max_epochs``, ``batch_size``, ``hidden_dim``, ``device``, ...
     primo_settings
-        For PRIMO alone: ``latent_dim``, ``num_samples``, ...
+        For PRIMO alone, under every objective: ``latent_dim``, ``num_samples``, ...
+    own_settings
+        For single methods, by their names; they go before the others.
     n_jobs
         Fits at a time, one thread each.
     progress
@@ -150,11 +155,11 @@ def compare(
     unknown = [method for method in methods if method not in METHODS]
     if unknown:
         raise ValueError(f"There is no method {unknown[0]!r}; choose among {', '.join(METHODS)}.")
+    of_method = {
+        method: _settings(method, settings, primo_settings or {}, own_settings or {}) for method in methods
+    }
     jobs = [(method, seed) for seed in seeds for method in methods]
-    tasks = (
-        joblib.delayed(_fit_and_score)(task, method, seed, _settings(method, settings, primo_settings or {}))
-        for method, seed in jobs
-    )
+    tasks = (joblib.delayed(_fit_and_score)(task, method, seed, of_method[method]) for method, seed in jobs)
     running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     parts = list(tqdm(running, total=len(jobs), unit="fit", disable=not progress))
     frame = pd.DataFrame([row for rows, _ in parts for row in rows]).assign(dataset=task.name)
@@ -162,8 +167,11 @@ def compare(
     return frame[columns], {job: clf for job, (_, clf) in zip(jobs, parts, strict=True)}
 
 
-def _settings(method: str, of_networks: Mapping, of_primo: Mapping) -> dict:
-    return {} if method in TREES else {**of_networks, **(of_primo if method.startswith("primo") else {})}
+def _settings(method: str, of_networks: Mapping, of_primo: Mapping, own: Mapping[str, Mapping]) -> dict:
+    general = [of_networks] if method in NETWORKS else []
+    if method.startswith("primo"):
+        general.append(of_primo)
+    return {name: value for part in (*general, own.get(method, {})) for name, value in part.items()}
 
 
 def _fit_and_score(task: Task, method: str, seed: int, settings: Mapping[str, object]):
@@ -183,7 +191,8 @@ def _fit_and_score(task: Task, method: str, seed: int, settings: Mapping[str, ob
         shown, y_test = x_test[known], np.asarray(y_test)[known]
         scenarios = {"missing": shown.drop(*task.optional), "complete": shown}
         found |= _scored(classifier, method, scenarios, y_test, task)
-        if method in RIVALS and len(task.optional) == 1:
+        # A rival's only scores are those against the exact impact.
+        if method in RIVALS and task.impact is not None and len(task.optional) == 1:
             rival, estimate = RIVALS[method]
             score = estimate(classifier, task, train[0], shown)["impact"].to_numpy()
             found |= {("missing", rival, k): v for k, v in _against_truth(score, shown, task).items()}

@@ -40,6 +40,10 @@ class DataFileError(PrimoError, OSError):
     """A data file is not there, is incomplete, or is not the file it should be."""
 
 
+class DataNotFoundError(DataFileError):
+    """A data file lies in none of the places where it was looked for, and may not be downloaded."""
+
+
 class PrimoWarning(UserWarning):
     """Base of all warnings of this package."""
 

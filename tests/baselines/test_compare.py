@@ -5,17 +5,22 @@ from pathlib import Path
 import pytest
 
 from primo_pyro.baselines import LVAEClassifier
-from primo_pyro.comparison import METHODS, NEVER_DROPPED, compare
+from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, compare
 from primo_pyro.tasks import xor
 
 
 def test_tidy_results():
-    methods = ["unimodal", "multimodal", NEVER_DROPPED, "lvae", "boosting with NaN", "primo"]
+    methods = ["unimodal", "multimodal", NEVER_DROPPED, "lvae", "boosting with NaN", "primo", FREQUENCIES]
     settings = {"hidden_dim": 8, "max_epochs": 1, "batch_size": 64}
-    results, classifiers = compare(xor(400), methods, [3], settings, {"latent_dim": 2})
+    own = {"lvae": {"learning_rate": 1e-2}}
+    results, classifiers = compare(xor(400), methods, [3], settings, {"latent_dim": 2}, own)
     assert results.columns.tolist() == ["dataset", "method", "scenario", "seed", "metric", "value"]
     assert set(results["method"]) == {*methods, "entropy", "neighbours"}
     assert set(classifiers) == {(method, 3) for method in methods}
+    assert classifiers["lvae", 3].learning_rate == 1e-2
+    assert classifiers["primo", 3].learning_rate != 1e-2
+    prior = results.query("method == @FREQUENCIES and metric == 'auroc'")
+    assert (prior["value"] == 0.5).all()
     assert results.query("metric != 'rank_correlation'")["value"].notna().all()
 
     def has(method, scenario, metric):
@@ -38,7 +43,7 @@ def test_every_method_has_a_grid_and_the_trials_repeat(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     import tune_baselines
 
-    assert set(tune_baselines.GRIDS) == set(METHODS) - {"primo", "primo (paper)", NEVER_DROPPED}
+    assert set(tune_baselines.GRIDS) == set(METHODS) - {"primo", "primo (paper)", NEVER_DROPPED, FREQUENCIES}
     for method in tune_baselines.GRIDS:
         first, second = (tune_baselines.trials(method, 8) for _ in range(2))
         assert first == second
