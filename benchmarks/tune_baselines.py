@@ -19,19 +19,20 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from compare import NETWORKS, TREES, Task, xor
 from sklearn.model_selection import ParameterGrid
 from tqdm import tqdm
 
+from primo_pyro.comparison import METHODS, NETWORKS, TREES, Task
 from primo_pyro.errors import ModalityError
 from primo_pyro.evaluation import scores
+from primo_pyro.tasks import xor
 
 RATES = {"learning_rate": [1e-3, 2e-3, 5e-3, 1e-2]}
 LATENT = {"latent_dim": [2, 4]}
 GRIDS = {
     "unimodal": RATES,
     "multimodal": RATES,
-    "multimodal_all_rows": RATES,
+    "multimodal, all rows": RATES,
     "i2m2": RATES,
     "mvae": RATES | LATENT | {"label_weight": [1.0, 5.0, 25.0], "warm_up": [0.3, 1.0]},
     "mmvae": RATES | LATENT | {"label_weight": [1.0, 5.0, 25.0], "num_particles": [4, 16]},
@@ -53,14 +54,14 @@ def trials(method: str, budget: int) -> list[dict]:
 def try_out(task: Task, method: str, settings: dict, schedule: dict) -> dict:
     """One trial: its score, and what it took."""
     torch.set_num_threads(1)
-    x, y, x_val, y_val = task.rows(1000)  # a seed that no comparison uses
-    make = NETWORKS.get(method) or TREES[method]
-    classifier = make(task, random_state=0, **(schedule if method in NETWORKS else {}) | settings)
+    (x, y), _, (x_val, y_val) = task.rows(1000)  # a seed that no comparison uses
+    x = x.drop_at_random(*task.optional, rate=task.rate, random_state=1000)
+    classifier = METHODS[method](task, random_state=0, **(schedule if method in NETWORKS else {}) | settings)
     start = time.perf_counter()
     classifier.fit(x, y)
     row = {"method": method, "settings": json.dumps(settings), "fit_seconds": time.perf_counter() - start}
     losses = {}
-    for scenario, shown in ("missing", x_val.drop(task.optional)), ("complete", x_val):
+    for scenario, shown in ("missing", x_val.drop(*task.optional)), ("complete", x_val):
         try:
             p = classifier.predict_proba(shown)
         except ModalityError:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
-from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from primo_pyro.clusters import label_shares, plausible_labels
 from primo_pyro.door import Door
-from primo_pyro.errors import ModalityError
+from primo_pyro.errors import CostError, ModalityError, ToleranceWarning
+from primo_pyro.evaluation import ImpactCalibrator
 from primo_pyro.guide import PrimoGuide
-from primo_pyro.impact import total_variation
+from primo_pyro.impact import normalised_impact, total_variation, uncertainty
 from primo_pyro.modalities import Modalities
 from primo_pyro.model import PrimoModel
 from primo_pyro.networks import encoders_for
 from primo_pyro.objective import Anchored, Objective
+from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_logits, summarise
 from primo_pyro.training import train
 
+MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
+MAX_NESTED_SAMPLES = 2**10  # the same where each draw is an average over as many draws of the other latents
 VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 
 
@@ -65,7 +72,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
     checkpoint
         File that allows a killed ``fit`` to be resumed exactly.
     callbacks
-        Functions of an epoch's row of the history; a true answer ends training.
+        Functions of an epoch's row of the history; a true answer ends training. `save` leaves them out.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     random_state
@@ -160,17 +167,28 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         ModalityError, LabelError
             For whatever cannot be trained on, before training starts.
         """
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         goes_on = self.warm_start and hasattr(self, "model_")
+        if not goes_on:
+            self._forget()
+        seed, objective = self._draw_seed(), self._objective()
         x_train, y_train, x_val, y_val = self._as_training_set(x, y, validation, seed, goes_on)
-        objective = self._objective()
+        self.seed_ = seed
+        vars(self).pop("impact_calibrators_", None)  # they belong to the parameters of before
         if not goes_on:
             self._build(x_train, objective, seed)
 
         elbo = objective.make_elbo()(Anchored(self.model_, objective), self.guide_)
+
+        def loss(batch, labels):
+            h = self.model_.encoder(batch)  # once, for model, guide, R and copies
+            if objective.hide:
+                h, rows = h.also_hidden(self.optional_)
+                labels = labels[rows]
+            return elbo(h, labels)
+
         self.history_ = train(
             elbo,
-            lambda batch, labels: elbo(self.model_.encoder(batch), labels),  # encoded once a step
+            loss,
             x_train,
             y_train,
             schedule=self._schedule(),
@@ -182,6 +200,13 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             verbose=self.verbose,
         )
         return self
+
+    def _was_taught(self, pattern: tuple[str, ...]) -> bool:
+        if not self._objective().hide:
+            return super()._was_taught(pattern)
+        # Rows also came as copies with optional modalities hidden.
+        hidden = (set(seen) - set(pattern) for seen in self.patterns_ if set(pattern) <= set(seen))
+        return any(gone <= set(self.optional_) for gone in hidden)
 
     def _objective(self) -> Objective:
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective
@@ -212,14 +237,20 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         def summary(x):
             return summarise(self.model_, x, num_samples=VALIDATION_SAMPLES, kind="sobol", seed=0)
 
-        scores = {"val_log_loss": log_loss(y, summary(x).probabilities, labels=labels)}
+        def loss(y, summary: Summary) -> float:
+            return log_loss(y, summary.probabilities, labels=labels)
+
+        h = self.model_.encoder(x)
+        scores = {"val_log_loss": loss(y, summary(h))}
         complete = np.flatnonzero(x.complete)
         if self.optional_ and len(complete):
-            shown = self.model_.encoder(x[complete])
-            for scenario, h in ("missing", shown.drop(*self.optional_)), ("complete", shown):
-                s = summary(h)
-                scores[f"val_log_loss_{scenario}"] = log_loss(y[complete], s.probabilities, labels=labels)
+            for scenario, rows in ("missing", h[complete].drop(*self.optional_)), ("complete", h[complete]):
+                s = summary(rows)
+                scores[f"val_log_loss_{scenario}"] = loss(y[complete], s)
                 scores[f"val_impact_{scenario}"] = s.impact.mean()
+            # The epoch is chosen on the rows as they are, and on complete ones with all optional hidden.
+            share = len(complete) / (len(y) + len(complete))
+            scores["val_log_loss"] += share * (scores["val_log_loss_missing"] - scores["val_log_loss"])
         return scores
 
     # --- Prediction ------------------------------------------------------------------------------------
@@ -230,9 +261,12 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
 
     def predict(self, x) -> np.ndarray:
         """Most probable label ``[N]``."""
-        return self.classes_[self.predict_proba(x).argmax(axis=1)]
+        most_probable = self.predict_proba(x).argmax(axis=1)
+        return self.classes_[most_probable]
 
-    def predictive_impact(self, x, modality: str | None = None) -> pd.DataFrame:
+    def predictive_impact(
+        self, x, modality: str | None = None, tolerance: float | None = None
+    ) -> pd.DataFrame:
         """How much what is absent would change each row's prediction.
 
         Parameters
@@ -241,6 +275,9 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             Rows as in ``predict_proba``.
         modality
             The share of one optional modality, the others averaged out; None: of all together.
+        tolerance
+            Draws are doubled for those rows whose ``impact_se`` is above it, up to 16,384, or to 1,024 where
+            other latents are averaged out for each of them.
 
         Returns
         -------
@@ -249,10 +286,20 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             latent is known and the prediction now, between 0 and 1 - 1/C. ``impact_se`` is its Monte Carlo
             standard error, ``impact_normalised`` is V / (1 - 1/C), ``flip_probability`` the share of draws
             that change the most probable label, ``information_gain`` the expected drop in log loss in nats.
-        """
-        return self._impact_frame(self._summary(x, modality))
+            After `calibrate_impact` also ``expected_change``: what V has meant on rows that were checked.
 
-    def impact_gap(self, x, modality: str | None = None, y=None) -> pd.DataFrame:
+        Warns
+        -----
+        ToleranceWarning
+            Where that is not enough for the tolerance.
+        """
+        x = self._as_known_rows(x)
+        frame = self._impact_frame(self._summary(x, modality))
+        if tolerance is not None:
+            self._draw_until(frame, x, modality, tolerance)
+        return self._with_expected_change(frame, x, modality)
+
+    def impact_gap(self, x, modality: str | None = None) -> pd.DataFrame:
         """Hide a modality, predict its impact, reveal it, and measure what really changed.
 
         Parameters
@@ -299,28 +346,23 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             {
                 "impact": summary.impact,
                 "impact_se": summary.impact_se,
-                "impact_normalised": summary.impact / (1 - 1 / len(self.classes_)),
+                "impact_normalised": normalised_impact(summary.impact, len(self.classes_)),
                 "flip_probability": summary.flip,
                 "information_gain": summary.information_gain,
             }
         )
 
-    def _summary(self, x, modality: str | None = None) -> Summary:
+    def _summary(self, x, modality: str | None = None, num_samples: int | None = None) -> Summary:
         x = self._as_known_rows(x)
         if modality is not None:
             self._checked_optional(modality)
         return summarise(
             self.model_,
             x,
-            num_samples=self.num_samples,
+            num_samples=num_samples or self.num_samples,
             kind=self.draws,
-            seed=self._draws_seed(),
+            seed=self.seed_,
             modality=modality,
-        )
-
-    def _draws_seed(self) -> int:
-        return (
-            0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
         )
 
     # --- Plausible labels ------------------------------------------------------------------------------
@@ -348,7 +390,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         (5, 2)
         """
         x = self._as_known_rows(x)
-        seed, parts, start = self._draws_seed(), [], 0
+        seed, parts, start = self.seed_, [], 0
         stream = stream_logits(self.model_, x, num_samples=self.num_samples, kind=self.draws, seed=seed)
         for logits in stream:
             part = plausible_labels(
@@ -371,6 +413,203 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         """
         return label_shares(self.plausible_labels(x, **settings), self.classes_, by=by)
 
+    # --- What impact means, and what to acquire --------------------------------------------------------
+
+    def uncertainty(self, x) -> pd.DataFrame:
+        """Entropy of each prediction in nats, and what the absent modalities could resolve of it.
+
+        ``total, aleatoric, resolvable``, see `primo_pyro.impact.uncertainty`.
+        """
+        summary = self._summary(x)
+        return uncertainty(summary.probabilities, summary.information_gain)
+
+    def calibrate_impact(self, x, y=None) -> PrimoClassifier:
+        """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
+
+        For each optional modality, and for all together, a monotone map from V to the realised change
+        (`primo_pyro.evaluation.ImpactCalibrator`) is kept in ``impact_calibrators_``; `predictive_impact`
+        then reports ``expected_change`` too. Training anew forgets it.
+
+        Parameters
+        ----------
+        x
+            Complete rows that were not trained on; some hundreds at least.
+        y
+            Not looked at: predictions before and after are compared with each other, not with labels.
+
+        Raises
+        ------
+        ModalityError
+            Where an optional modality is absent in some row, or there is none.
+        """
+        check_is_fitted(self, "model_")
+        if not self.optional_:
+            raise ModalityError(
+                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
+                "Fit with rows in which one is absent, or name it in optional."
+            )
+
+        def learnt(modality):
+            gap = self.impact_gap(x, modality)
+            return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
+
+        calibrators = {modality: learnt(modality) for modality in self.optional_}
+        together = calibrators[self.optional_[0]] if len(self.optional_) == 1 else learnt(None)
+        self.impact_calibrators_ = calibrators | {None: together}
+        return self
+
+    def rank_acquisitions(self, x, costs: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """What to measure next: absent modalities of all rows, by expected change per cost.
+
+        Parameters
+        ----------
+        x
+            Rows with modalities absent.
+        costs
+            For each optional modality its cost, one number or one a row, all positive, in any unit; None: 1.
+
+        Returns
+        -------
+        DataFrame
+            A line per absent modality of each row, the most worthwhile first: ``row, modality``, ``impact``
+            (V of this modality, the other absent ones averaged out), ``information_gain`` in nats,
+            ``expected_change`` (after `calibrate_impact`), ``cost``, and ``change_per_cost``, by which they
+            are ordered: ``expected_change``, or ``impact`` without calibration, over the cost.
+
+        Raises
+        ------
+        CostError
+            Where a cost is missing, not positive, or not one a row.
+        """
+        x = self._as_known_rows(x)
+        parts = []
+        for modality in self.optional_:
+            rows = np.flatnonzero(~x.present[modality])
+            cost = _costs_of(modality, costs, len(x))[rows]
+            if len(rows):
+                impact = self.predictive_impact(x[rows], modality)
+                change = impact["expected_change"] if "expected_change" in impact else impact["impact"]
+                kept = impact[[c for c in RANKED if c in impact]]
+                part = kept.assign(cost=cost, change_per_cost=change / cost)
+                part.insert(0, "row", rows)
+                part.insert(1, "modality", modality)
+                parts.append(part)
+        if not parts:
+            raise ModalityError(
+                f"No optional modality ({', '.join(self.optional_) or 'there is none'}) is absent in any of "
+                f"{len(x)} rows; there is nothing to acquire. Pass rows with modalities absent."
+            )
+        ranked = pd.concat(parts, ignore_index=True)
+        return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)
+
+    def report(self, x, y, folder, modality: str | None = None) -> Path:
+        """Write one HTML page about what the optional modalities are worth on these rows.
+
+        It has a table of scores without and with them, the distribution of V, its calibration, acquisition
+        curves, and the rows with the highest and the lowest V with their plausible labels.
+
+        Parameters
+        ----------
+        x, y
+            Complete rows and their labels ``[N]``, not trained on.
+        folder
+            Where ``report.html`` goes.
+        modality
+            The modality to hide; None: all optional ones together.
+
+        Returns
+        -------
+        Path
+            Of the page, which needs no other file.
+
+        Raises
+        ------
+        ModalityError
+            Where the modality is not optional, or absent in some row.
+        """
+        from primo_pyro.report import Findings, rows_to_show, write_report  # pictures only on demand
+
+        x = self._as_known_rows(x)
+        gap = self.impact_gap(x, modality)
+        hidden = self.optional_ if modality is None else (modality,)
+        missing = x.drop(*hidden)
+        cards = rows_to_show(gap["impact_missing"])
+        return write_report(
+            Findings(
+                modality=" and ".join(hidden),
+                classes=self.classes_,
+                y=np.asarray(y),
+                missing=self.predict_proba(missing),
+                complete=self.predict_proba(x),
+                impact=self.predictive_impact(missing),
+                gap=gap,
+                cards=cards,
+                shares=self.plausible_label_shares(missing[cards]),
+            ),
+            folder,
+        )
+
+    def _draw_until(self, frame: pd.DataFrame, x: Modalities, modality: str | None, tolerance: float) -> None:
+        """More draws, in place, for the rows whose standard error is too large."""
+        num_samples = self.num_samples
+        nested = modality is not None and len(self.optional_) > 1
+        while (rows := np.flatnonzero(~(frame["impact_se"] <= tolerance))).size:
+            num_samples *= 2
+            if num_samples > (MAX_NESTED_SAMPLES if nested else MAX_SAMPLES):
+                warnings.warn(
+                    f"{len(rows)} of {len(x)} rows have a standard error above {tolerance} (the largest: "
+                    f"{frame['impact_se'].max():.2g}) with {num_samples // 2} draws. Raise the tolerance.",
+                    ToleranceWarning,
+                    stacklevel=3,
+                )
+                return
+            frame.iloc[rows] = self._impact_frame(self._summary(x[rows], modality, num_samples)).to_numpy()
+
+    def _with_expected_change(self, frame: pd.DataFrame, x: Modalities, modality: str | None) -> pd.DataFrame:
+        if not hasattr(self, "impact_calibrators_"):
+            return frame
+        asked = self.optional_ if modality is None else (modality,)
+        absent = np.stack([~x.present[m] for m in asked])
+        change = self.impact_calibrators_[modality].predict(frame["impact"])
+        for name, gone in zip(asked, absent, strict=True):
+            alone = gone & (absent.sum(0) == 1)  # checked as such, with all others present
+            change[alone] = self.impact_calibrators_[name].predict(frame["impact"][alone])
+        # Where all is there nothing is to be revealed: the V that remains is the latent's own spread.
+        return frame.assign(expected_change=np.where(absent.any(0), change, 0.0))
+
+    # --- Saving ----------------------------------------------------------------------------------------
+
+    def save(self, folder: str | PathLike) -> None:
+        """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
+        check_is_fitted(self, "model_")
+        save_estimator(self, folder)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike,
+        encoders: Mapping[str, nn.Module] | None = None,
+        device: str | None = None,
+    ) -> PrimoClassifier:
+        """What `save` wrote: the same predictions to the last bit on one device.
+
+        Parameters
+        ----------
+        folder
+            What `save` was given.
+        encoders
+            Modules for the modalities whose encoders were given by hand; their parameters are then replaced
+            by the saved ones.
+        device
+            Where to put it; None: the estimator's own ``device``.
+
+        Raises
+        ------
+        SavedModelError
+            See `primo_pyro.persistence.load_estimator`.
+        """
+        return load_estimator(cls, folder, encoders, device)
+
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:
             raise ModalityError(
@@ -378,3 +617,20 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
                 "one of them, or fit with it in optional."
             )
         return modality
+
+
+RANKED = ("impact", "information_gain", "expected_change")
+
+
+def _costs_of(modality: str, costs: Mapping[str, object] | None, rows: int) -> np.ndarray:
+    if costs is not None and modality not in costs:
+        raise CostError(
+            f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."
+        )
+    cost = np.asarray(1.0 if costs is None else costs[modality], float)
+    if cost.shape not in ((), (rows,)) or not (cost > 0).all():
+        raise CostError(
+            f"The cost of {modality!r} has shape {list(cost.shape)} and smallest value "
+            f"{cost.min(initial=np.inf)}; one positive number, or {rows} of them, was wanted. Correct it."
+        )
+    return np.broadcast_to(cost, rows)

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.sparse import issparse
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -24,7 +27,7 @@ class Door:
     """What estimators share before any network is built; mix it into a ``BaseEstimator``.
 
     The estimator stores ``optional`` (None: whatever is absent in some training row),
-    ``validation_fraction``, ``device`` and the fields of `Schedule` under their own names.
+    ``validation_fraction``, ``device``, ``random_state`` and the fields of `Schedule` under their own names.
     """
 
     def _schedule(self) -> Schedule:
@@ -35,62 +38,123 @@ class Door:
             self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         )
 
+    def _draw_seed(self) -> int:
+        """From ``random_state``; None is fresh entropy, where scikit-learn would move the global state."""
+        if self.random_state is None:
+            return int(np.random.default_rng().integers(2**31 - 1))
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _forget(self) -> None:
+        """Back to what the constructor made, so that a fit that fails leaves nothing of an older one."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True  # a mapping of blocks
+        return tags
+
     def _as_training_set(self, x, y, validation: tuple | None, seed: int, goes_on: bool = False):
         """Training rows and labels as integers from 0, then those that choose the epoch.
 
-        Learns ``classes_`` and ``shapes_``, or, where training ``goes_on``, holds the rows against them.
+        Learns ``classes_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where training ``goes_on``,
+        holds the rows against them.
         """
-        x, y = self._as_training_rows(x, y)
-        if goes_on:
-            self._check_known_labels(y)
-        else:
-            self.classes_ = np.unique(y)
-            if len(self.classes_) < 2:
-                raise LabelError(
-                    f"y has one class only ({self.classes_[0]!r}) in {len(y)} rows; at least two classes are "
-                    "wanted. Add rows of another class."
-                )
-            self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
-        self.patterns_ = _patterns(x)
-        codes = np.searchsorted(self.classes_, y)
-        if validation is None:
-            return _split_off(x, codes, self.validation_fraction, seed)
-        x_val = self._as_modalities(validation[0])
-        y_val = column_or_1d(validation[1])
-        self._check_known_labels(y_val)
-        return x, codes, x_val, np.searchsorted(self.classes_, y_val)
-
-    def _as_modalities(self, x, **validate) -> Modalities:
-        if isinstance(x, Modalities):
-            return x
-        if isinstance(x, Mapping):
-            return Modalities(x)
-        return Modalities({"x": validate_data(self, x, dtype=np.float32, **validate)})
-
-    def _as_training_rows(self, x, y) -> tuple[Modalities, np.ndarray]:
-        if y is None:
-            raise LabelError(
-                "This classifier requires y to be passed, but the target y is None. Pass one label a row."
-            )
-        x = self._as_modalities(x)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        x, y = self._as_modalities(x, reset=not goes_on), self._as_labels(y)
         if len(x) == 0:
             raise ModalityError("x has 0 rows; at least one row of each class is wanted. Pass some rows.")
-        if len(x) != len(y):
-            raise LabelError(f"x has {len(x)} rows and y {len(y)} labels. Give one label a row.")
+        if goes_on:
+            x = self._of_known_shapes(x)
+        _check_lengths(x, y)
         nowhere = [name for name in x.names if not x.present[name].any()]
         if nowhere:
             raise ModalityError(
                 f"Modality {nowhere[0]!r} is absent in every one of {len(x)} training rows; nothing can be "
                 "learnt of it. Leave it out, or add rows that have it."
             )
+        for name in x.names:
+            if 0 in x.values[name].shape[1:]:
+                raise ModalityError(
+                    f"Modality {name!r} has {len(x)} rows of shape {list(x.values[name].shape[1:])}, which "
+                    "holds no feature; at least one was wanted. Leave it out."
+                )
+        optional = self._optional_of(x, goes_on)
+        if goes_on:
+            codes = self._codes(y)
+            self.patterns_ = self.patterns_ | set(_patterns(x))
+        else:
+            classes = np.unique(y)
+            if len(classes) < 2:
+                raise LabelError(
+                    f"y has one class only ({classes[0]!r}) in {len(y)} rows; at least two classes are "
+                    "wanted. Add rows of another class."
+                )
+            self.classes_, self.optional_, self.patterns_ = classes, optional, set(_patterns(x))
+            self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
+            codes = self._codes(y)
+        if validation is None:
+            return _split_off(x, codes, self.validation_fraction, seed)
+        x_val = self._of_known_shapes(self._as_modalities(validation[0], reset=False))
+        y_val = self._as_labels(validation[1])
+        _check_lengths(x_val, y_val)
+        return x, codes, x_val, self._codes(y_val)
+
+    def _as_modalities(self, x, **validate) -> Modalities:
+        if isinstance(x, Modalities):
+            return x
+        if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
+            return Modalities(x)
+        return Modalities({"x": validate_data(self, x, dtype=np.float32, **validate)})
+
+    def _as_labels(self, y) -> np.ndarray:
+        if y is None:
+            raise LabelError(
+                "This classifier requires y to be passed, but the target y is None. Pass one label a row."
+            )
+        if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
+            y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
+        y = column_or_1d(y, warn=True)
+        unusable = pd.isna(y) | (np.isinf(y) if y.dtype.kind == "f" else False)
+        if unusable.any():
+            raise LabelError(
+                f"{int(unusable.sum())} of {len(y)} labels are missing or infinite (first: row "
+                f"{int(unusable.argmax())}). Leave these rows out, or label them."
+            )
+        if len(y):
+            try:
+                check_classification_targets(y)
+            except (TypeError, ValueError) as error:
+                raise LabelError(
+                    f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all "
+                    "of one type."
+                ) from error
+        return y
+
+    def _codes(self, y: np.ndarray) -> np.ndarray:
+        """Labels as integers from 0, in the order of ``classes_``."""
+        codes = pd.Index(self.classes_).get_indexer(y)
+        unknown = codes < 0
+        if unknown.any():
+            raise LabelError(
+                f"{int(unknown.sum())} of {len(y)} labels ({pd.unique(y[unknown])[:5]!r}) are not among the "
+                f"training classes {self.classes_!r}. Leave these rows out, or train with them."
+            )
+        return codes
+
+    def _optional_of(self, x: Modalities, goes_on: bool) -> tuple[str, ...]:
+        """The modalities with a latent, in alphabetical order."""
         partly = tuple(name for name in x.names if not x.present[name].all())
-        optional = partly if self.optional is None else tuple(self.optional)
+        optional = self.optional_ if goes_on else partly if self.optional is None else self.optional
+        if isinstance(optional, str):
+            raise ModalityError(
+                f"optional is the string {optional!r}; names in a sequence were wanted. Write "
+                f"optional=({optional!r},)."
+            )
         for name in optional:
             if name not in x.names:
                 raise ModalityError(
-                    f"optional names {name!r}, which is no modality of x ({', '.join(x.names)}). Correct it."
+                    f"optional names {name!r}, which is no modality of x with its {len(x)} rows "
+                    f"({', '.join(x.names)}). Correct it."
                 )
         for name in partly:
             if name not in optional:
@@ -99,12 +163,30 @@ class Door:
                     f"{len(x) - int(x.present[name].sum())} of {len(x)} training rows. Add it to "
                     "optional, or leave these rows out."
                 )
-        self.optional_ = tuple(sorted(optional))
-        return x, y
+        return tuple(sorted(optional))
 
     def _as_known_rows(self, x) -> Modalities:
         check_is_fitted(self, "model_")
-        x = self._as_modalities(x, reset=False)
+        x = self._of_known_shapes(self._as_modalities(x, reset=False))
+        seen = _patterns(x)
+        unseen = sorted(pattern for pattern in seen if not self._was_taught(pattern))
+        if unseen:
+            there = " or ".join("only " + ", ".join(pattern) if pattern else "nothing" for pattern in unseen)
+            warnings.warn(
+                f"{sum(seen[pattern] for pattern in unseen)} of {len(x)} rows have {there} present, as no "
+                "training row had; they are predicted without the model ever having seen their like. Drop "
+                "modalities in training (drop_at_random) to teach it.",
+                UnseenPatternWarning,
+                stacklevel=3,
+            )
+        return x
+
+    def _was_taught(self, pattern: tuple[str, ...]) -> bool:
+        """Whether training had rows with just these modalities."""
+        return pattern in self.patterns_
+
+    def _of_known_shapes(self, x: Modalities) -> Modalities:
+        """The same rows with the modalities of the training rows."""
         if len(x) == 0:
             raise ModalityError("x has 0 rows; at least one was wanted. Pass some rows.")
         for name in x.names:
@@ -119,26 +201,12 @@ class Door:
                     f"Modality {name!r} has {len(x)} rows of shape {list(shape)}; the model was trained on "
                     f"{list(self.shapes_[name])}. Give the same features in the same order."
                 )
-        x = x.select(*self.shapes_)
-        unseen = _patterns(x) - self.patterns_
-        if unseen:
-            warnings.warn(
-                "No training row had "
-                + " or ".join("only " + (", ".join(p) or "nothing") + " present" for p in sorted(unseen))
-                + "; such rows are predicted without the model ever having seen their like. Drop "
-                "modalities in training (drop_at_random) to teach it.",
-                UnseenPatternWarning,
-                stacklevel=3,
-            )
-        return x
+        return x.select(*self.shapes_)
 
-    def _check_known_labels(self, y: np.ndarray) -> None:
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise LabelError(
-                f"{int(np.isin(y, unknown).sum())} of {len(y)} labels ({unknown[:5]!r}) are not among the "
-                f"training classes {self.classes_!r}. Leave these rows out, or train with them."
-            )
+
+def _check_lengths(x: Modalities, y: np.ndarray) -> None:
+    if len(x) != len(y):
+        raise LabelError(f"x has {len(x)} rows and y {len(y)} labels. Give one label a row.")
 
 
 def _split_off(x: Modalities, y: np.ndarray, fraction: float, seed: int):
@@ -152,8 +220,10 @@ def _split_off(x: Modalities, y: np.ndarray, fraction: float, seed: int):
     return x[kept], y[kept], x[held_out], y[held_out]
 
 
-def _patterns(x: Modalities) -> set[tuple[str, ...]]:
-    """The combinations of present modalities that occur."""
+def _patterns(x: Modalities) -> dict[tuple[str, ...], int]:
+    """The combinations of present modalities that occur, and in how many rows."""
     names = sorted(x.names)
-    rows = np.unique(np.stack([x.present[name] for name in names], axis=1), axis=0)
-    return {tuple(name for name, there in zip(names, row, strict=True) if there) for row in rows}
+    there = np.stack([x.present[name] for name in names], axis=1)
+    patterns, rows = np.unique(there, axis=0, return_counts=True)
+    named = (tuple(name for name, there in zip(names, p, strict=True) if there) for p in patterns)
+    return dict(zip(named, rows.tolist(), strict=True))

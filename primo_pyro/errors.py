@@ -20,6 +20,10 @@ class DrawsError(PrimoError, ValueError):
     """Draws, or what was measured on them, do not have the form that was asked for."""
 
 
+class CostError(PrimoError, ValueError):
+    """A cost of acquiring a modality cannot be used."""
+
+
 class TrainingError(PrimoError, RuntimeError):
     """Training cannot go on: a part of the loss is no longer finite."""
 
@@ -36,13 +40,25 @@ class DataFileError(PrimoError, OSError):
     """A data file is not there, is incomplete, or is not the file it should be."""
 
 
-class UnseenPatternWarning(UserWarning):
+class DataNotFoundError(DataFileError):
+    """A data file lies in none of the places where it was looked for, and may not be downloaded."""
+
+
+class PrimoWarning(UserWarning):
+    """Base of all warnings of this package."""
+
+
+class ToleranceWarning(PrimoWarning):
+    """The Monte Carlo error is larger than was asked for, with as many draws as are allowed."""
+
+
+class UnseenPatternWarning(PrimoWarning):
     """Rows have a pattern of absence that no training row had."""
 
 
-class CollapseWarning(UserWarning):
+class CollapseWarning(PrimoWarning):
     """The latent does not carry what the optional modality tells about the label."""
 
 
-class OverfitWarning(UserWarning):
+class OverfitWarning(PrimoWarning):
     """Training rows are fitted far better than validation rows."""

@@ -13,6 +13,8 @@ import pandas as pd
 
 from primo_pyro.errors import ModalityError
 
+LARGEST = np.finfo(np.float32).max  # networks compute in single precision
+
 
 class Modalities:
     """Several kinds of data about the same N rows, each present or absent in each row.
@@ -91,7 +93,7 @@ class Modalities:
                         "rows have it. Pass its values, or leave it out of present."
                     )
             else:
-                there = _as_presence(name, present[name]) if name in present else None
+                there = _as_presence(f"present[{name!r}]", present[name]) if name in present else None
                 there = _checked_presence(name, values, there)
             self.values[name] = values
             self.present[name] = there
@@ -224,20 +226,27 @@ def _split_columns(frame: pd.DataFrame, columns) -> dict[str, pd.DataFrame]:
 
 
 def _as_array(name: str, values) -> np.ndarray:
-    """Numbers of shape ``[N, ...]``, without a copy where that can be."""
+    """Numbers of shape ``[N, ...]`` that torch can take, without a copy where that can be."""
     if isinstance(values, pd.DataFrame | pd.Series):
         strings = [c for c, kind in pd.DataFrame(values).dtypes.items() if kind.kind not in "biuf"]
         if strings:
             raise ModalityError(
-                f"Modality {name!r}: the columns {strings} do not hold numbers. Encode them first, for "
-                "example by pandas.get_dummies."
+                f"Modality {name!r}: the columns {strings} of {len(values)} rows do not hold numbers. Encode "
+                "them first, for example by pandas.get_dummies."
             )
         values = values.to_numpy(dtype=float, na_value=np.nan)
-    elif hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
     try:
+        if hasattr(values, "detach"):
+            values = values.detach().cpu()
+            if "bfloat16" in str(values.dtype):  # which NumPy does not know
+                values = values.float()
+            values = values.numpy()
+        elif isinstance(values, np.ma.MaskedArray):
+            values = values.astype(float).filled(np.nan)
         array = np.asarray(values)
         if array.dtype == object:
+            if any(isinstance(value, str) for value in array.flat):
+                raise TypeError("some entries are strings")
             array = array.astype(float)
     except (TypeError, ValueError) as error:
         raise ModalityError(
@@ -251,14 +260,17 @@ def _as_array(name: str, values) -> np.ndarray:
         )
     if array.ndim == 0:
         raise ModalityError(f"Modality {name!r} is a single number. Give values of shape [rows, features].")
+    # Other byte orders and extended precision are nothing that torch reads.
+    native = np.dtype(float) if array.dtype.char == "g" else array.dtype.newbyteorder("=")
+    array = array.astype(native, copy=False)
     return array[:, None] if array.ndim == 1 else array
 
 
-def _as_presence(name: str, present) -> np.ndarray:
+def _as_presence(what: str, present) -> np.ndarray:
     array = np.asarray(present)
     if array.ndim != 1 or not (array.dtype == bool or np.isin(array, (0, 1)).all()):
         raise ModalityError(
-            f"present[{name!r}] has shape {list(array.shape)} and type {array.dtype.name}; one boolean "
+            f"{what} has shape {list(array.shape)} and type {array.dtype.name}; one boolean "
             "a row was wanted, True where the modality is there."
         )
     return array.astype(bool)
@@ -297,10 +309,10 @@ def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None)
             f"{int(partly.argmax())}). A modality is there as a whole or not at all: impute within it, "
             "drop the feature, or set the whole row to NaN."
         )
-    infinite = np.isinf(values).any(features) & present
+    infinite = (np.abs(values) > LARGEST).any(features) & present
     if infinite.any():
         raise ModalityError(
-            f"Modality {name!r}: {int(infinite.sum())} of {len(values)} rows hold infinities (first: row "
-            f"{int(infinite.argmax())}). Replace or clip them."
+            f"Modality {name!r}: {int(infinite.sum())} of {len(values)} rows hold infinities or values above "
+            f"{LARGEST:.2g} (first: row {int(infinite.argmax())}). Replace or clip them."
         )
     return present

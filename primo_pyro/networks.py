@@ -120,8 +120,8 @@ class Standardise(nn.Module):
     def from_rows(cls, values: np.ndarray) -> Standardise:
         """From ``[N, ..., F]``, one mean and scale for each of the F features; constants keep scale 1."""
         axes = tuple(range(values.ndim - 1))
-        mean = values.mean(axes, dtype=np.float64)
-        scale = values.std(axes, dtype=np.float64)
+        mean = values.mean(axes, dtype=np.float64) / _unit(values)
+        scale = values.std(axes, dtype=np.float64) / _unit(values)
         scale = np.where(scale > 1e-8 * (1 + np.abs(mean)), scale, 1.0)
         return cls(torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(scale, dtype=torch.float32))
 
@@ -188,6 +188,31 @@ class Representations:
             self.present | {name: torch.zeros_like(self.present[name]) for name in names},
         )
 
+    def also_hidden(self, optional: Iterable[str]) -> tuple[Representations, Tensor]:
+        """These rows, and each that has an optional modality once more with some of them hidden.
+
+        Which ones is drawn anew at every call: at least one, and with a single modality that one. Returns
+        the rows and, for each, the number of the row it came from.
+        """
+        optional = list(optional)
+        everyone = torch.arange(len(self), device=next(iter(self.present.values())).device)
+        if not optional:
+            return self, everyone
+        there = torch.stack([self.present[m] for m in optional], dim=-1)  # [B, M]
+        rows = there.any(-1).nonzero()[:, 0]
+        lots = torch.rand(there[rows].shape, device=rows.device) * there[rows]
+        least = torch.rand(len(rows), 1, device=rows.device) * lots.max(-1, keepdim=True).values
+        hidden = {m: lots[:, i] > least[:, 0] for i, m in enumerate(optional)}
+        copies = self[rows]
+        for m, gone in hidden.items():
+            copies.values[m] = copies.values[m] * ~gone[:, None]
+            copies.present[m] = copies.present[m] & ~gone
+        both = Representations(
+            {name: torch.cat([v, copies.values[name]]) for name, v in self.values.items()},
+            {name: torch.cat([p, copies.present[name]]) for name, p in self.present.items()},
+        )
+        return both, torch.cat([everyone, rows])
+
     def fused(self) -> Tensor:
         """All modalities side by side, ``[B, M H]``."""
         return torch.cat(list(self.values.values()), dim=-1)
@@ -228,8 +253,11 @@ class Encoders(nn.ModuleDict):
 
 def as_input(values: np.ndarray, like: Tensor) -> Tensor:
     """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
-    tensor = torch.as_tensor(values).to(like.device).to(like.dtype)
-    return tensor / 255 if values.dtype == np.uint8 else tensor
+    return torch.as_tensor(values).to(like.device).to(like.dtype) / _unit(values)
+
+
+def _unit(values: np.ndarray) -> int:
+    return 255 if values.dtype == np.uint8 else 1
 
 
 def encoders_for(
@@ -242,7 +270,8 @@ def encoders_for(
     Raises
     ------
     ModalityError
-        Where ``given`` names something that is no modality.
+        Where ``given`` names something that is no modality, or a modality is called what torch modules
+        call something of their own.
 
     >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 8, 2))})
     >>> list(encoders_for(x, {"o": MLP(3, 16, 16)}, hidden_dim=16))
@@ -252,6 +281,12 @@ def encoders_for(
     if unknown:
         raise ModalityError(
             f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}). Correct the names."
+        )
+    taken = sorted(name for name in x.names if hasattr(Encoders, name) or name == "training")
+    if taken:
+        raise ModalityError(
+            f"Modality {taken[0]!r} has the name of a method or attribute of torch modules. Rename it, for "
+            f"example to '{taken[0]}_block'."
         )
     encoders = {
         name: copy.deepcopy(given[name])
@@ -335,11 +370,7 @@ class Likelihood(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
         self.head = nn.Sequential(
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.ReLU(),
-            nn.Linear(hidden_dim, num_classes),
+            nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden_dim, num_classes)
         )
 
     def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
@@ -347,5 +378,5 @@ class Likelihood(nn.Module):
         for name, linear in self.from_observed.items():
             hidden = hidden + linear(h.values[name])
         for name, linear in self.from_latent.items():
-            hidden = hidden + linear(z[name])
+            hidden = hidden + z[name] @ linear.weight.T  # faster than linear(z) where d is small
         return self.head(hidden)

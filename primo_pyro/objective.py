@@ -56,6 +56,9 @@ class Objective:
         paper's. Below, it moves p_m towards the mixture of its completions and taxes what x_m tells less.
     forecast
         Weight of the energy score of p_m as a forecast of the prediction under p_c; wants two particles.
+    hide
+        Whether a row that has an optional modality is also trained on with it hidden, so that predictions
+        without the modality learn from every row.
     warm_up
         Share of training during which the KL to the prior and R rise linearly from 0 to full weight.
 
@@ -76,10 +79,11 @@ class Objective:
     elbo: str = "importance"
     num_particles: int = 8
     propose_from_prior: bool = True
-    anchor: float = 1.0
+    anchor: float = 0.1
     tie: float = 0.1
     tie_on_complete: float = 0.02
     forecast: float = 1.0
+    hide: bool = True
     warm_up: float = 0.0
 
     def __post_init__(self):
@@ -145,7 +149,8 @@ def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, T
     A part whose weight is 0 is left out.
     """
     parts = {}
-    for m, prior in model.prior.items():
+    priors, likelihood = model.prior, model.likelihood  # looked up once: Pyro registers at every look
+    for m, prior in priors.items():
         complete, missing = prior(h), prior(h.drop(m))
         standard = dist.Normal(torch.zeros_like(missing.mean), 1.0).to_event(1)
         parts[f"anchor_{m}"] = objective.anchor * kl_divergence(missing, standard)
@@ -153,19 +158,21 @@ def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, T
             attenuate(complete, objective.tie_on_complete), missing
         )
         if objective.forecast:
-            parts[f"forecast_{m}"] = objective.forecast * forecast_score(model, h, m, objective.num_particles)
+            parts[f"forecast_{m}"] = objective.forecast * forecast_score(
+                priors, likelihood, h, m, objective.num_particles
+            )
     return parts
 
 
-def forecast_score(model, h: Representations, m: str, num_draws: int) -> Tensor:
+def forecast_score(priors, likelihood, h: Representations, m: str, num_draws: int) -> Tensor:
     """Energy score ``[B]`` of the predictions without m as a forecast of those with m; 0 where m is absent.
 
     Nothing is asked of the predictions with m: they are what the others are to forecast.
     """
 
     def predictions(h):  # [K, B, C]
-        z = {name: prior(h).rsample((num_draws,)) for name, prior in model.prior.items()}
-        return model.likelihood(h, z).softmax(-1)
+        z = {name: prior(h).rsample((num_draws,)) for name, prior in priors.items()}
+        return likelihood(h, z).softmax(-1)
 
     rows = h.present[m].nonzero()[:, 0]
     shown = h[rows]
@@ -194,13 +201,18 @@ class Anchored(PyroModule):
         self.model = model
         self.objective = objective
 
+    def extra_repr(self) -> str:
+        """What it is trained for, so that a checkpoint of another objective is recognised."""
+        return repr(self.objective)
+
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``."""
-        h = self.model.encoder(x)
+        model = self.model
+        h = model.encoder(x)
         with pyro.plate("data", len(h)):
-            for name, part in prior_anchor(self.model, h, self.objective).items():
+            for name, part in prior_anchor(model, h, self.objective).items():
                 pyro.factor(name, -part)
-            return self.model.story(h, y)
+            return model.story(h, y)
 
 
 class LossParts(poutine.messenger.Messenger):
@@ -230,7 +242,14 @@ class LossParts(poutine.messenger.Messenger):
 
 OBJECTIVES = {
     "paper": Objective(
-        elbo="trace", num_particles=1, propose_from_prior=False, tie=1.0, tie_on_complete=1.0, forecast=0.0
+        elbo="trace",
+        num_particles=1,
+        propose_from_prior=False,
+        anchor=1.0,
+        tie=1.0,
+        tie_on_complete=1.0,
+        forecast=0.0,
+        hide=False,
     ),
     "calibrated": Objective(),
 }

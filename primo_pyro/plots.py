@@ -105,7 +105,7 @@ def label_shares_bars(
     for position, (share, is_true) in enumerate(zip(shares, true, strict=True)):
         if is_true:
             ax.annotate("true", (position, share), ha="center", va="bottom", color=BLUE)
-    ax.set(ylim=(0, 1.08), xlabel="Label", ylabel=f"Share of {by}")
+    ax.set(ylim=(0, 1.15), xlabel="Label", ylabel=f"Share of {by}")
     return ax
 
 
@@ -179,4 +179,210 @@ def impact_against_truth(impact, truth, ax: Axes | None = None) -> Axes:
     sns.scatterplot(x=truth, y=impact, s=10, alpha=0.4, color=MISSING, linewidth=0, ax=ax, label="a row")
     ax.set(xlim=(0, top), ylim=(0, top))
     ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes | None = None) -> Axes:
+    """What V foretold, and what happened when the modality was revealed.
+
+    Parameters
+    ----------
+    bins
+        From `primo_pyro.evaluation.impact_calibration_bins`.
+    slope
+        Mean realised over mean predicted change, for the title; None: computed from the bins.
+
+    Examples
+    --------
+    >>> bins = {"rows": 50, "predicted": [0.1, 0.3], "realised": [0.1, 0.2], "realised_se": 0.01}
+    >>> impact_calibration(pd.DataFrame(bins), ax=plt.figure().subplots()).get_title(loc="left")
+    'When revealed, predictions change 0.75 times as much as foretold'
+    """
+    if slope is None:
+        slope = np.average(bins["realised"], weights=bins["rows"]) / np.average(
+            bins["predicted"], weights=bins["rows"]
+        )
+    ax = _axes(
+        ax,
+        f"When revealed, predictions change {slope:.2f} times as much as foretold",
+        "Foretold change, mean of a bin (total variation distance)",
+        "Change when revealed, mean and 2 standard errors",
+    )
+    top = 1.1 * max(bins["predicted"].max(), (bins["realised"] + 2 * bins["realised_se"]).max())
+    ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1, label="as foretold")
+    ax.errorbar(
+        bins["predicted"], bins["realised"], yerr=2 * bins["realised_se"], color=BLUE, marker="o",
+        markersize=5, linewidth=1.5, capsize=3, label="change",
+    )  # fmt: skip
+    if "flip" in bins:
+        label = "share of rows whose label changed"
+        ax.plot(bins["predicted"], bins["flip"], color=ORANGE, marker="^", linestyle=":", label=label)
+        top = max(top, 1.1 * bins["flip"].max())
+    ax.set(xlim=(0, None), ylim=(0, top))
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+METRICS = {
+    "log_loss": ("Log loss over all rows (nats; lower is better)", "lowers the log loss"),
+    "auroc": ("AUROC over all rows (higher is better)", "raises the AUROC"),
+}
+STYLES = {  # a colour, a line and a width for each order that a reader will meet again
+    "oracle": ("black", (0, (1, 1)), 1.5),
+    "random": (GREY, (0, (4, 2)), 1.5),
+    "V": (BLUE, "-", 2.5),
+    "information gain": (ORANGE, "-", 2),
+    "entropy": (RED, "-.", 2),
+    "gap": (GREEN, (0, (6, 1)), 1.5),
+    "calibrated": (PURPLE, (0, (3, 1, 1, 1)), 1.5),
+}
+
+
+def acquisition_curve(
+    curves: pd.DataFrame, metric: str = "log_loss", modality: str = "the modality", ax: Axes | None = None
+) -> Axes:
+    """How much better predictions get as the modality is revealed for more and more rows.
+
+    Parameters
+    ----------
+    curves
+        From `primo_pyro.evaluation.acquisition_curves`. The scores ``V``, ``information gain``, ``entropy``,
+        ``gap``, ``calibrated`` and the added ``random`` and ``oracle`` keep their colour from picture to
+        picture.
+    metric
+        ``"log_loss"`` or ``"auroc"``.
+    modality
+        Its name, for the title.
+
+    Examples
+    --------
+    >>> curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 0.5, 1.0],
+    ...                        "value": [0.4, 0.1, 0.1]})
+    >>> acquisition_curve(curves, modality="sound", ax=plt.figure().subplots()).get_title(loc="left")
+    'Revealing sound lowers the log loss; good orders do it early'
+    """
+    label, verb = METRICS[metric]
+    ax = _axes(
+        ax,
+        f"Revealing {modality} {verb}; good orders do it early",
+        f"Share of rows in which {modality} is revealed",
+        label,
+    )
+    curves = curves[curves["metric"] == metric]
+    spare = iter(sns.color_palette("colorblind", 10))
+    for score, curve in curves.groupby("score", sort=False):
+        colour, line, width = STYLES.get(score) or (next(spare), "-", 1.5)
+        sns.lineplot(
+            curve, x="revealed", y="value", ax=ax, color=colour, linestyle=line, linewidth=width, label=score,
+            errorbar=None,
+        )  # fmt: skip
+    ax.set(xlim=(0, 1), xlabel=f"Share of rows in which {modality} is revealed", ylabel=label)
+    ax.legend(frameon=False, title="highest first by")
+    return ax
+
+
+def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes | None = None) -> Axes:
+    """Where PRIMO's averaged predictions lie between two oracles (Figure 10).
+
+    Each point is one seed. Along x its distance from the oracle without the modality, along y from the oracle
+    with it; a good model lies at the oracle of its scenario.
+
+    Parameters
+    ----------
+    distances
+        From `primo_pyro.evaluation.bias_analysis`.
+    modality
+        Its name, for the legend.
+
+    Examples
+    --------
+    >>> lines = [("primo_missing", "unimodal", 0.05), ("primo_missing", "multimodal", 0.3),
+    ...          ("primo_complete", "unimodal", 0.3), ("primo_complete", "multimodal", 0.1),
+    ...          ("unimodal", "multimodal", 0.3)]
+    >>> frame = pd.DataFrame(lines, columns=["first", "second", "distance"]).assign(seed=0)
+    >>> bias_map(frame, ax=plt.figure().subplots()).get_title(loc="left")
+    'Bias 0.05 without the modality and 0.10 with it; the oracles lie 0.30 apart'
+    """
+    table = distances.assign(pair=distances["first"] + "|" + distances["second"])
+    at = table.pivot_table(index="seed", columns="pair", values="distance")
+    mean = at.mean()
+    ax = _axes(
+        ax,
+        f"Bias {mean['primo_missing|unimodal']:.2f} without {modality} and "
+        f"{mean['primo_complete|multimodal']:.2f} with it; the oracles lie "
+        f"{mean['unimodal|multimodal']:.2f} apart",
+        f"Distance from the oracle without {modality}",
+        f"Distance from the oracle with {modality}",
+    )
+
+    def column(pair):
+        return at[pair] if pair in at else pd.Series(0.0, index=at.index)
+
+    gap = at["unimodal|multimodal"]
+    without, with_it = f"without {modality}", f"with {modality}"
+    points = {  # label: x, y, marker, colour
+        f"oracle {without}, another seed": (column("unimodal|unimodal"), gap, "s", MISSING),
+        f"oracle {with_it}, another seed": (gap, column("multimodal|multimodal"), "s", COMPLETE),
+    }
+    for scenario, name, colour in (("missing", without, MISSING), ("complete", with_it, COMPLETE)):
+        x, y = (at[f"primo_{scenario}|{oracle}"] for oracle in ("unimodal", "multimodal"))
+        points[f"PRIMO {name}"] = (x, y, "o", colour)
+    for label, (x, y, marker, colour) in points.items():
+        face = "none" if marker == "s" else colour
+        ax.scatter(x, y, marker=marker, facecolors=face, edgecolors=colour, s=55, linewidths=1.5, label=label)
+    top = 1.15 * max(line.max() for _, line in at.items())
+    ax.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle=":")
+    ax.text(0.98 * top, 0.93 * top, "as far from both", color=GREY, ha="right", fontsize="small")
+    ax.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return ax
+
+
+def shares_by_group(
+    shares: pd.DataFrame, groups, group: str = "Group", label: str = "label", ax: Axes | None = None
+) -> Axes:
+    """Plausible labels of groups of rows: the mean share of each label (Figure 7).
+
+    Parameters
+    ----------
+    shares
+        ``[N, C]``, from ``plausible_label_shares``.
+    groups
+        The group of each row ``[N]``, as of ``pandas.cut``.
+    group, label
+        What the groups and labels are, for the axis and the legend.
+
+    Examples
+    --------
+    >>> shares = pd.DataFrame({"alive": [0.9, 0.7, 0.5], "dead": [0.1, 0.3, 0.5]})
+    >>> ax = shares_by_group(shares, ["young", "young", "old"], "Age", "outcome", ax=plt.figure().subplots())
+    >>> [tick.get_text() for tick in ax.get_xticklabels()]
+    ['old\\n1 row', 'young\\n2 rows']
+    """
+    by = pd.Series(groups).reset_index(drop=True)
+    grouped = shares.reset_index(drop=True).groupby(by, observed=True)
+    means, rows = grouped.mean(), grouped.size()
+    ax = _axes(
+        ax, f"Plausible values of {label}, by {group.lower()}", group, "Mean share among plausible labels"
+    )
+    # Two labels get two hues; more are taken for an order, from dark to light.
+    several = len(means.columns) > 2
+    colours = sns.color_palette("viridis", len(means.columns)) if several else [SKY, ORANGE]
+    bottom = np.zeros(len(means))
+    for i, (name, colour) in enumerate(zip(means.columns, colours, strict=False)):
+        share = means[name].to_numpy()
+        bars = ax.bar(
+            range(len(means)), share, bottom=bottom, color=colour, edgecolor="white", label=str(name)
+        )
+        texts = [f"{s:.0%}" if s > 0.06 else "" for s in share]
+        dark = several and i < len(means.columns) / 2
+        ax.bar_label(bars, texts, label_type="center", fontsize="small", color="white" if dark else "black")
+        bottom += share
+    names = [f"{name}\n{n} row{'s' if n > 1 else ''}" for name, n in rows.items()]
+    ax.set_xticks(range(len(means)), names)
+    ax.set_ylim(0, 1)
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(  # in the order of the stack
+        handles[::-1], labels[::-1], frameon=False, title=label, loc="center left", bbox_to_anchor=(1.01, 0.5)
+    )
     return ax

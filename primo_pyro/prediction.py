@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -119,14 +120,14 @@ class NormalDraws(poutine.messenger.Messenger):
 def _with_noise(fn: dist.Distribution, noise: Tensor, name: str) -> Tensor:
     while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         fn = fn.base_dist
-    if isinstance(fn, dist.TransformedDistribution):
+    if isinstance(fn, torch.distributions.TransformedDistribution):
         value = _with_noise(fn.base_dist, noise, name)
         for transform in fn.transforms:
             value = transform(value)
         return value
-    if isinstance(fn, dist.Normal):
+    if isinstance(fn, torch.distributions.Normal):
         return fn.loc + fn.scale * noise.to(fn.loc)
-    if isinstance(fn, dist.MultivariateNormal):
+    if isinstance(fn, torch.distributions.MultivariateNormal):
         return fn.loc + (fn.scale_tril @ noise.to(fn.loc).unsqueeze(-1)).squeeze(-1)
     raise ValueError(
         f"Latent {name!r} is {type(fn).__name__}; NormalDraws wants a normal, a multivariate normal or a "
@@ -141,8 +142,10 @@ def draw_logits(model, h: Representations, points: Tensor) -> Tensor:
     label = torch.zeros(len(h), dtype=torch.long, device=points.device)
     unlabelled = poutine.condition(model, {"y": label})
     predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=("logits",))
-    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business.
-    with torch.random.fork_rng(devices=[points.device] if points.is_cuda else []), NormalDraws(points):
+    # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business, nor
+    # is Pyro's list of the model's parameters.
+    forked = torch.random.fork_rng(devices=[points.device] if points.is_cuda else [])
+    with forked, pyro.get_param_store().scope(), NormalDraws(points):
         return predictive(h)["logits"]
 
 
@@ -179,7 +182,7 @@ def summarise(
     kind: str = "sobol",
     seed: int = 0,
     modality: str | None = None,
-    max_cells: int = 2**15,
+    max_cells: int = 2**16,
 ) -> Summary:
     """Average the predictions of ``x`` over the latents, and measure how they vary.
 
@@ -233,8 +236,8 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
         for start in range(0, outer, per_pass):
             part = points[start : start + per_pass]
             logits = draw_logits(model, h, part.flatten(0, 1))
-            p = logits.double().softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
-            yield slice(start, start + len(part)), p
+            p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
+            yield slice(start, start + len(part)), p.double()
 
     # Two passes, since V wants the average first; a single chunk is held rather than drawn again.
     chunks = list(passes()) if per_pass >= outer else None
@@ -254,7 +257,8 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     means = distance / torch.tensor(sizes).to(mean)[:, None]
     error = means.std(0) / len(sizes) ** 0.5 if len(sizes) > 1 else torch.full_like(impact, torch.nan)
     gain = (entropy(mean) - mean_entropy).clamp(min=0)
-    return Summary(*(t.cpu().numpy() for t in (mean, impact, error, flip, gain)))
+    probabilities = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7
+    return Summary(*(t.cpu().numpy() for t in (probabilities, impact, error, flip, gain)))
 
 
 @torch.no_grad()

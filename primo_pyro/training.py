@@ -6,12 +6,15 @@ import copy
 import json
 import math
 import os
+import pickle
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -125,13 +128,21 @@ def train(
         state = _resume(checkpoint, identity, program, optimiser)
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
-    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        bar,
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        pyro.get_param_store().scope(),  # Pyro lists parameters there under names that say nothing outside
+        warnings.catch_warnings(),
+    ):
+        # Frozen parameters of an encoder are as they should be.
+        warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
             row = _run_epoch(program, loss, x, labels, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
-            row = {"epoch": state.epoch, **row, **(score() if score else {})}
+            scores = {name: float(value) for name, value in score().items()} if score else {}
+            row = {"epoch": state.epoch, **row, **scores}
             state.history.append(row)
             value = row.get("val_log_loss", -state.epoch)
             if value < state.best_score:
@@ -221,7 +232,7 @@ def _resume(path, identity: str, program: nn.Module, optimiser) -> State:
         program.load_state_dict(content["parameters"])
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}). Delete it.") from error

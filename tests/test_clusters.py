@@ -133,6 +133,17 @@ def test_a_constant_added_to_a_draws_logits_changes_nothing():
     pd.testing.assert_frame_equal(plausible_labels(logits), plausible_labels(moved), atol=1e-6)
 
 
+def test_the_order_of_classes_and_of_draws_is_of_no_account():
+    """One start gives one fit, whatever the classes are called; clear groups are found from any start."""
+    logits = network_logits(64, 3, 4, seed=5)
+    order = np.array([2, 0, 3, 1])
+    plain, moved = plausible_labels(logits), plausible_labels(logits[..., order], order)
+    pd.testing.assert_frame_equal(plain, moved[plain.columns], atol=1e-6)
+    groups = np.random.default_rng(0).normal(6 * np.eye(3)[np.repeat([0, 1, 2], [30, 20, 14])], 0.2)[:, None]
+    shares = [label_shares(plausible_labels(g), range(3), by="weight") for g in (groups, groups[::-1])]
+    np.testing.assert_allclose(*shares, atol=1e-3)
+
+
 def test_a_row_does_not_depend_on_the_rows_beside_it():
     logits = network_logits(64, 40, 4, seed=4)
     alone = plausible_labels(logits[:, 37:38]).assign(row=37)

@@ -10,6 +10,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from primo_pyro import plots
+from primo_pyro.evaluation import acquisition_curves
 
 
 @pytest.fixture
@@ -68,3 +69,56 @@ def test_gap_scatter_shows_every_row(ax, gaps):
 def test_impact_against_truth_states_the_error(ax):
     assert_readable(ax, plots.impact_against_truth([0.2, 0.4], [0.3, 0.5], ax=ax))
     assert "off by 0.10" in ax.get_title(loc="left")
+
+
+def test_impact_calibration_shows_bins_and_flips(ax):
+    bins = pd.DataFrame(
+        {"rows": 50, "predicted": [0.1, 0.3], "realised": [0.1, 0.2], "realised_se": 0.01, "flip": [0.0, 0.3]}
+    )
+    assert_readable(ax, plots.impact_calibration(bins, ax=ax))
+    assert "0.75 times" in ax.get_title(loc="left")
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "share of rows whose label changed" in labels
+    plain = plots.impact_calibration(bins.drop(columns="flip"), slope=0.9, ax=plt.figure().subplots())
+    assert "0.90 times" in plain.get_title(loc="left")
+    plt.close(plain.figure)
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "auroc"])
+def test_acquisition_curve_draws_every_score_as_it_is(ax, metric):
+    random = np.random.default_rng(0)
+    y, now = random.integers(2, size=200), random.dirichlet([2, 2], size=200)
+    curves = acquisition_curves(y, now, np.eye(2)[y] * 0.8 + 0.1, {"V": now[:, 0], "my own": now[:, 1]})
+    assert_readable(ax, plots.acquisition_curve(curves, metric, "sound", ax=ax))
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["V", "my own", "random", "oracle"]
+    drawn = ax.lines[0].get_ydata()
+    np.testing.assert_allclose(drawn, curves.query("score == 'V' and metric == @metric")["value"])
+
+
+def test_bias_map_puts_each_seed_at_its_two_distances(ax):
+    pairs = {
+        ("primo_missing", "unimodal"): 0.05,
+        ("primo_missing", "multimodal"): 0.31,
+        ("primo_complete", "unimodal"): 0.3,
+        ("primo_complete", "multimodal"): 0.08,
+        ("unimodal", "multimodal"): 0.33,
+    }
+    lines = [
+        {"first": a, "second": b, "seed": seed, "distance": distance + 0.01 * seed}
+        for (a, b), distance in pairs.items()
+        for seed in (0, 1)
+    ]
+    assert_readable(ax, plots.bias_map(pd.DataFrame(lines), "vision", ax=ax))
+    missing = next(c for c in ax.collections if c.get_label() == "PRIMO without vision")
+    np.testing.assert_allclose(missing.get_offsets(), [[0.05, 0.31], [0.06, 0.32]])
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+def test_shares_by_group_are_the_means(ax, classes):
+    shares = pd.DataFrame(np.random.default_rng(0).dirichlet(np.ones(classes), size=30))
+    groups = pd.Series(pd.cut(np.arange(30), [-1, 9, 29], labels=["young", "old"]))
+    assert_readable(ax, plots.shares_by_group(shares, groups, "Age", "outcome", ax=ax))
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["young\n10 rows", "old\n20 rows"]
+    heights = np.reshape([bar.get_height() for bar in ax.patches], (classes, 2))
+    np.testing.assert_allclose(heights.T, [shares[:10].mean(), shares[10:].mean()])

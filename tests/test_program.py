@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -201,12 +200,12 @@ def test_bounds_lie_below_the_exact_likelihood_and_close_in_on_it():
         log_y = Categorical(logits=model.likelihood(h, {"m": z})).log_prob(y)
         exact = ((weights / weights.sum())[:, None] * log_y.exp()).sum(0).log().sum().item()
 
-        def bound(elbo):
-            estimates = np.array([-elbo.loss(model, guide, x, y) for _ in range(50)])
-            return estimates.mean(), estimates.std() / math.sqrt(50)
+        def bound(elbo, repeats=50):
+            estimates = np.array([-elbo.loss(model, guide, x, y) for _ in range(repeats)])
+            return estimates.mean(), estimates.std() / math.sqrt(repeats)
 
         one = bound(Trace_ELBO(num_particles=100, max_plate_nesting=1, vectorize_particles=True))
-        few = bound(ImportanceELBO(num_particles=5, max_plate_nesting=1, vectorize_particles=True))
+        few = bound(ImportanceELBO(num_particles=5, max_plate_nesting=1, vectorize_particles=True), 500)
         many = bound(ImportanceELBO(num_particles=2000, max_plate_nesting=1, vectorize_particles=True))
     # Each inequality is strict by far more than four standard errors, where it holds at all.
     assert one[0] + 4 * one[1] < few[0] - 4 * few[1]
@@ -280,10 +279,10 @@ def test_forecast_score_is_best_where_both_priors_are_one():
             loc, spread = shift * (1 - there), there + scale * (1 - there)
             return pyro.distributions.Normal(loc, spread).to_event(1)
 
-        model = SimpleNamespace(
-            prior={"m": prior}, likelihood=lambda h, z: torch.cat([3 * z["m"], 0 * z["m"]], -1)
-        )
-        return forecast_score(model, h, "m", 2000).mean().item()
+        def likelihood(h, z):
+            return torch.cat([3 * z["m"], 0 * z["m"]], -1)
+
+        return forecast_score({"m": prior}, likelihood, h, "m", 2000).mean().item()
 
     best = score(0.0, 1.0)
     # 100,000 pairs of distances of at most 1: the standard error is below 0.002.
@@ -291,6 +290,26 @@ def test_forecast_score_is_best_where_both_priors_are_one():
     assert score(-1.0, 1.0) > best + 0.01
     assert score(0.0, 0.2) > best + 0.01
     assert score(0.0, 5.0) > best + 0.01
+
+
+def test_hidden_copies_hide_at_least_one_present_modality():
+    x, _ = make_rows(200, ("m", "n"))
+    h = make_program(("m", "n"))[0].encoder(x)
+    both, rows = h.also_hidden(("m", "n"))
+    there = torch.stack([h.present["m"], h.present["n"]], -1)
+    assert rows[:200].tolist() == list(range(200))
+    assert rows[200:].tolist() == there.any(-1).nonzero()[:, 0].tolist()
+    copies = both[torch.arange(200, len(both))]
+    left = torch.stack([copies.present["m"], copies.present["n"]], -1)
+    assert (left <= there[rows[200:]]).all()
+    assert (left.sum(-1) < there[rows[200:]].sum(-1)).all()
+    for m in "mn":
+        assert (copies.values[m][~copies.present[m]] == 0).all()
+        assert torch.equal(copies.values[m][copies.present[m]], h.values[m][rows[200:]][copies.present[m]])
+    assert torch.equal(copies.values["o"], h.values["o"][rows[200:]])
+    # Rows with both lose one or both, each of the three ways in a good part of some 50 rows.
+    of_both = left[there[rows[200:]].all(-1)]
+    assert {tuple(row) for row in of_both.tolist()} == {(True, False), (False, True), (False, False)}
 
 
 def test_named_parts_add_up_to_the_analytic_loss():

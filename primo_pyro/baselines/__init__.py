@@ -6,6 +6,7 @@ Every estimator has ``fit(x, y)``, ``predict_proba(x)`` and ``predict(x)``; thos
 """
 
 from primo_pyro.baselines.cmmd import CMMDClassifier
+from primo_pyro.baselines.frequencies import FrequencyClassifier
 from primo_pyro.baselines.i2m2 import I2M2Classifier
 from primo_pyro.baselines.impact_rivals import NeighbourCompletions, prediction_entropy
 from primo_pyro.baselines.imputation import ImputationClassifier, StackingClassifier
@@ -17,6 +18,7 @@ from primo_pyro.baselines.unimodal import UnimodalClassifier
 
 __all__ = [
     "CMMDClassifier",
+    "FrequencyClassifier",
     "I2M2Classifier",
     "ImputationClassifier",
     "LVAEClassifier",

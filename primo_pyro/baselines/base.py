@@ -15,7 +15,6 @@ import torch
 from pyro.infer import Trace_ELBO
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from primo_pyro.door import Door
@@ -98,7 +97,7 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
         ModalityError, LabelError
             For whatever cannot be trained on, before training starts.
         """
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = self._draw_seed()
         x_train, y_train, x_val, y_val = self._as_training_set(x, y, validation, seed)
         x_train, y_train = self._only_usable(x_train, y_train)
         x_val, y_val = self._only_usable(x_val, y_val)

@@ -1,6 +1,7 @@
 """Data sets as :class:`~primo_pyro.Modalities` and labels: generated, bundled or read from files."""
 
 from primo_pyro.data.avmnist import build_avmnist, load_avmnist
+from primo_pyro.data.controls import make_duplicated_modality, make_half_resolvable, make_null_modality
 from primo_pyro.data.digits import digit_images, load_digits_halves
 from primo_pyro.data.mimic3 import load_mimic3
 from primo_pyro.data.missingness import drop_given_label, drop_given_observed
@@ -16,6 +17,9 @@ __all__ = [
     "load_digits_halves",
     "load_mimic3",
     "load_physionet2012",
+    "make_duplicated_modality",
+    "make_half_resolvable",
+    "make_null_modality",
     "make_xor",
     "xor_impact",
     "xor_probability",

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pooch
 
-from primo_pyro.errors import DataFileError
+from primo_pyro.errors import DataFileError, DataNotFoundError
 
 PARTIAL = ".partial-"
 STALE_AFTER = 6 * 3600  # seconds; no download or build takes as long
@@ -103,10 +103,10 @@ def fetch(file: DataFile, path=None) -> Path:
     return _download(file, cache_folder() / file.home / file.name)
 
 
-def not_found(what: str, looked_in, obtain: str) -> DataFileError:
+def not_found(what: str, looked_in, obtain: str) -> DataNotFoundError:
     """The error for data that is nowhere."""
     places = ", ".join(map(str, looked_in))
-    return DataFileError(
+    return DataNotFoundError(
         f"{what} was not found (looked in {places}). {obtain} Then give its folder as path, or lay it under "
         "the folder that the environment variable PRIMO_DATA names."
     )

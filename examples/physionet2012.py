@@ -1,0 +1,36 @@
+"""PhysioNet 2012: 12,000 stays in intensive care, known from their first day or from admission alone.
+
+    python examples/physionet2012.py --out out/physionet2012
+
+The open stand-in for MIMIC-III: what is known at admission is always there, the hourly series of the first
+24 hours may be missing. With ``--view three`` vital signs and laboratory values may be missing, each for
+itself. The data come from the folder that PRIMO_DATA names. ``impact_<task>.png`` shows how V is distributed,
+``rows_<task>.png`` what the stays of highest and lowest V may turn out to be.
+"""
+
+from __future__ import annotations
+
+from common import impact_picture, parser, primo_of, rows_picture, run
+
+from primo_pyro.data.physionet2012 import CLASSES
+from primo_pyro.protocols import PHYSIONET_2012
+from primo_pyro.tasks import physionet2012
+
+
+def main() -> None:
+    flags = parser(__doc__.splitlines()[0], PHYSIONET_2012, out="out/physionet2012", rows=None)
+    flags.add_argument(
+        "--task", choices=[*CLASSES, "both"], default="in_hospital_death", help="what to predict"
+    )
+    flags.add_argument("--view", choices=["two", "three"], default="two", help="number of modalities")
+    args = flags.parse_args()
+    names = list(CLASSES) if args.task == "both" else [args.task]
+    tasks = [physionet2012(name, args.view, args.rows) for name in names]
+    for name, task, classifiers in zip(names, tasks, run(tasks, args, PHYSIONET_2012), strict=True):
+        clf = primo_of(classifiers)
+        impact_picture(clf, task, args.out / f"impact_{name}.png")
+        rows_picture(clf, task, args.out / f"rows_{name}.png", classes=CLASSES[name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""One HTML page about a data set: what the absent modality is worth, and for whom.
+
+Numbers and pictures come from `primo_pyro.evaluation` and `primo_pyro.plots`. The page holds all its pictures
+and needs no other file and no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from primo_pyro import evaluation, plots
+from primo_pyro.impact import entropy, impact_bounds
+
+SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a page tells, about N complete rows whose modality was hidden and then revealed.
+
+    Attributes
+    ----------
+    modality
+        Its name.
+    classes
+        The C labels.
+    y
+        Labels ``[N]``.
+    missing, complete
+        Predictions ``[N, C]`` without and with the modality.
+    impact
+        ``impact`` and ``information_gain`` of each row, without the modality.
+    gap
+        ``impact_missing, impact_complete, gap, realised_change, flip`` of each row.
+    cards
+        The rows shown one by one: positions, the highest V first.
+    shares
+        Plausible label shares of these rows ``[cards, C]``.
+    """
+
+    modality: str
+    classes: Sequence
+    y: np.ndarray
+    missing: np.ndarray
+    complete: np.ndarray
+    impact: pd.DataFrame
+    gap: pd.DataFrame
+    cards: np.ndarray
+    shares: pd.DataFrame
+
+
+def rows_to_show(impact: np.ndarray, count: int = 3) -> np.ndarray:
+    """Positions of the rows with the highest V and of those with the lowest, at most ``count`` of each.
+
+    >>> rows_to_show(np.array([0.1, 0.5, 0.0, 0.3]), count=1)
+    array([1, 2])
+    """
+    order = np.argsort(-np.asarray(impact), kind="stable")
+    count = min(count, len(order) // 2)
+    return np.concatenate([order[:count], order[len(order) - count :]])
+
+
+def write_report(findings: Findings, folder) -> Path:
+    """Write ``report.html`` into ``folder``, which is made where it does not exist; its path comes back."""
+    path = Path(folder) / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_page(findings), encoding="utf-8")
+    return path
+
+
+def _page(f: Findings) -> str:
+    name = escape(f.modality)
+    v = f.gap["impact_missing"]
+    scores = {"V": v, "information gain": f.impact["information_gain"], "entropy": entropy(f.missing)}
+    curves = evaluation.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
+    recovered = evaluation.acquisition_summary(curves, SHARE).query("metric == 'log_loss'")
+    recovered = recovered.set_index("score")["recovered"]
+    calibration = evaluation.impact_calibration(v, f.gap["realised_change"])
+    bins = evaluation.impact_calibration_bins(v, f.gap["realised_change"], f.gap["flip"])
+    bounds = impact_bounds(v, f.gap["impact_complete"], f.missing, f.complete)
+    outside = int((bounds["violation"] > 2 * bounds["realised_se"]).sum())
+    return PAGE.substitute(
+        modality=name,
+        rows=f"{len(f.y):,}",
+        classes=len(f.classes),
+        mean_impact=f"{v.mean():.2f}",
+        flips=f"{f.gap['flip'].mean():.0%}",
+        scenarios=_scenario_table(f),
+        ecdf=_picture(plots.impact_ecdf, f.gap, f.modality),
+        calibration=_picture(plots.impact_calibration, bins, calibration["slope"]),
+        curve=_picture(plots.acquisition_curve, curves, "log_loss", f.modality),
+        slope=f"{calibration['slope']:.2f}",
+        rank=f"{calibration['rank_correlation']:.2f}",
+        lift=f"{calibration['lift']:.1f}",
+        inside=f"{len(bounds) - outside} of {len(bounds)}",
+        share=f"{SHARE:.0%}",
+        recovered=", ".join(f"{escape(s)} {r:.0%}" for s, r in recovered.items()),
+        highest="".join(_card(f, i) for i in range(len(f.cards) // 2)),
+        lowest="".join(_card(f, i) for i in range(len(f.cards) // 2, len(f.cards))),
+    )
+
+
+SCORES = {  # name of a score: its title, and a number's format
+    "accuracy": ("Accuracy", "{:.1%}"),
+    "log_loss": ("Log loss (nats)", "{:.3f}"),
+    "brier": ("Brier score", "{:.3f}"),
+    "auroc": ("AUROC, mean over classes", "{:.3f}"),
+    "auprc": ("AUPRC, mean over classes", "{:.3f}"),
+    "calibration_error": ("Class-wise calibration error", "{:.3f}"),
+    "mean_impact": ("Mean impact V", "{:.3f}"),
+}
+
+
+def _scenario_table(f: Findings) -> str:
+    scenarios = {"missing": f.missing, "complete": f.complete}
+    impacts = {s: f.gap[f"impact_{s}"] for s in scenarios}
+    table = evaluation.scenario_scores(f.y, scenarios, impacts, f.classes)
+    table = table.pivot_table(index="metric", columns="scenario", values="value", dropna=False)
+    lines = [
+        f"<tr><th scope=row>{title}</th>"
+        + "".join(f"<td>{form.format(table.loc[metric, s])}</td>" for s in scenarios)
+        + "</tr>"
+        for metric, (title, form) in SCORES.items()
+    ]
+    return "".join(lines)
+
+
+def _card(f: Findings, i: int) -> str:
+    row = int(f.cards[i])
+    v = f.gap["impact_missing"].to_numpy()
+    rank = 1 + int((v > v[row]).sum())
+    bars = _picture(
+        plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {row}"
+    )
+
+    def said(p):
+        return f"{escape(str(f.classes[p.argmax()]))} ({p.max():.2f})"
+
+    return CARD.substitute(
+        row=row,
+        impact=f"{v[row]:.2f}",
+        place=f"rank {rank:,} of {len(v):,}",
+        now=said(f.missing[row]),
+        then=said(f.complete[row]),
+        truth=escape(str(f.y[row])),
+        change=f"{f.gap['realised_change'].iloc[row]:.2f}",
+        bars=bars,
+    )
+
+
+def _picture(draw, *args, size=(6.4, 4.2), about: str = "") -> str:
+    """An ``img`` that holds its own bytes; what the title says is its text for readers who cannot see it."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = draw(*args, ax=figure.subplots())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120)
+    text = escape(f"{about} {ax.get_title(loc='left')}".strip(), quote=True)
+    return f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+CARD = Template("""<article class=card><h3>Row $row</h3><p>V = $impact, $place</p>$bars
+<dl><dt>Predicted now</dt><dd>$now</dd><dt>When revealed</dt><dd>$then</dd>
+<dt>True label</dt><dd>$truth</dd><dt>Changed by</dt><dd>$change</dd></dl></article>
+""")
+
+PAGE = Template("""<!doctype html>
+<html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
+<title>The worth of $modality</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 66rem; margin: 2rem
+auto;
+  padding: 0 1rem }
+h1, h2, h3 { line-height: 1.2 } h2 { margin-top: 2.5rem }
+.lead { font-size: 1.2rem }
+img { max-width: 100%; height: auto }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; align-items:
+start } .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }
+.card { border: 1px solid #ccc; border-radius: .5rem; padding: .75rem } .card h3, .card p { margin: 0 0 .3rem
+} dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .75rem; margin: .5rem 0 0; font-size: .9rem }
+dt { color: #555 } dd { margin: 0; text-align: right }
+table { border-collapse: collapse } th, td { padding: .3rem .9rem; border-bottom: 1px solid #ddd; text-align:
+right } th[scope=row] { text-align: left; font-weight: normal } figure { margin: 0 } figcaption { font-size:
+.95rem } </style></head><body>
+<h1>The worth of $modality</h1>
+<p class=lead>In $rows rows with all modalities, $modality was hidden, its impact foretold, and then revealed.
+The foretold change of the prediction is $mean_impact on average (0: none, 1: complete), and revealing it
+changed the predicted label of $flips of the rows.</p>
+<h2>Predictions without and with $modality</h2>
+<table><thead><tr><td></td><th scope=col>missing</th><th scope=col>present</th></tr></thead>
+<tbody>$scenarios</tbody></table>
+<p>$classes classes. Low is good for log loss, Brier score and calibration error, high for the others. V is no
+score: it says how far predictions would move once what is missing is known.</p>
+<h2>Who would gain from it</h2>
+<div class=two><figure>$ecdf<figcaption>Each line says what share of the rows has at most a certain V. The
+further right, the more predictions hang on what is not known.</figcaption></figure>
+<figure>$curve<figcaption>$modality is revealed first for those rows that a score puts first. At $share
+revealed, the share of the whole gain is: $recovered. The oracle knows the labels.</figcaption></figure></div>
+<h2>Can V be trusted</h2>
+<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dashed line, what was
+foretold happened.</figcaption></figure>
+<div><p>Realised over foretold change: <b>$slope</b> (1 is right).</p><p>Rank correlation of both:
+<b>$rank</b>.</p> <p>The tenth of the rows with the highest V changed <b>$lift</b> times as much as all
+rows.</p> <p>The realised change lies between V missing - V complete and V missing, give or take two standard
+errors, in <b>$inside</b> groups of rows.</p></div></div>
+<h2>Rows with the highest V</h2>
+<p>Bars: the labels that the prediction could turn to, by the share of the groups of plausible outcomes.</p>
+<div class=cards>$highest</div>
+<h2>Rows with the lowest V</h2>
+<div class=cards>$lowest</div>
+</body></html>
+""")

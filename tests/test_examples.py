@@ -1,0 +1,124 @@
+"""Every example runs, small; one that is not listed here fails the test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+HELPERS = {"common.py"}
+COMMON = ["--seeds", "1", "--epochs", "2", "--jobs", "1"]
+
+
+def write_avmnist(home):
+    """Noise in the usual layout."""
+    random = np.random.default_rng(0)
+    for part, rows in ("train", 120), ("test", 30):
+        for kind, shape in ("image", (784,)), ("audio", (112, 112)):
+            (home / kind).mkdir(parents=True, exist_ok=True)
+            np.save(home / kind / f"{part}_data.npy", random.integers(256, size=(rows, *shape), dtype="u1"))
+        np.save(home / f"{part}_labels.npy", np.arange(rows) % 10)
+
+
+def write_physionet2012(home):
+    """Stays of noise as the text files of set a; some have no laboratory value."""
+    random = np.random.default_rng(0)
+    (home / "set-a").mkdir(parents=True)
+    outcomes = ["RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death"]
+    for record in range(100, 300):
+        died = record % 3 == 0
+        rows = ["Time,Parameter,Value", f"00:00,RecordID,{record}", f"00:00,Age,{random.integers(20, 90)}"]
+        rows += [f"{hour:02}:00,HR,{random.integers(50, 150)}" for hour in range(0, 24, 6)]
+        rows += [f"07:30,BUN,{random.integers(5, 80)}"] if record % 10 else []
+        (home / "set-a" / f"{record}.txt").write_text("\n".join(rows))
+        outcomes.append(f"{record},1,1,5,{3 if died else -1},{int(died)}")
+    (home / "Outcomes-a.txt").write_text("\n".join(outcomes) + "\n")
+
+
+def write_mimic3(home):
+    """Noise in the processed file's layout."""
+    random = np.random.default_rng(0)
+    home.mkdir()
+    np.savez(
+        home / "imputed-normed-ep_1_24.npz",
+        ep_tdata=random.normal(size=(200, 24, 12)),
+        adm_features_all=random.normal(size=(200, 5)),
+        adm_labels_all=random.random((200, 6)) < 0.3,
+        y_icd9=random.random((200, 20)) < 0.5,
+    )
+
+
+GENERATED = {"avmnist": write_avmnist, "physionet2012": write_physionet2012, "mimic3": write_mimic3}
+# Of each run: the example, its flags, and the pictures that it writes.
+RUNS = {
+    "digits": ("digits.py", ["--rows", "300"], {"impact.png", "rows.png"}),
+    "xor": ("xor.py", ["--rows", "600"], {"gap.png", "truth.png"}),
+    "avmnist": (
+        "avmnist.py",
+        ["--rows", "100", "--optional", "image"],
+        {"impact_image.png", "rows_image.png"},
+    ),
+    "physionet2012": (
+        "physionet2012.py",
+        ["--task", "both"],
+        {f"{kind}_{task}.png" for kind in ("impact", "rows") for task in ("in_hospital_death", "mortality6")},
+    ),
+    "physionet2012, three modalities": (
+        "physionet2012.py",
+        ["--view", "three", "--objective", "paper"],
+        {"impact_in_hospital_death.png", "rows_in_hospital_death.png"},
+    ),
+    "mimic3": (
+        "mimic3.py",
+        ["--task", "icd9_460_519"],
+        {"impact_icd9_460_519.png", "rows_icd9_460_519.png"},
+    ),
+}
+
+
+def test_every_example_is_listed():
+    assert {path.name for path in EXAMPLES.glob("*.py")} - HELPERS == {name for name, _, _ in RUNS.values()}
+
+
+def run(name, flags, data, out):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *COMMON, *flags, "--out", str(out)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PRIMO_DATA": str(data)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert ran.returncode == 0, ran.stderr
+    results = pd.read_csv(out / "results.csv")
+    assert list(results.columns) == ["dataset", "method", "scenario", "seed", "metric", "value"]
+    assert set(results["scenario"]) == {"missing", "complete", "training"}
+    assert "class frequencies" in ran.stdout
+    assert "primo" in ran.stdout
+    return ran, results
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(RUNS))
+def test_example_runs(case, tmp_path):
+    name, flags, pictures = RUNS[case]
+    stem = Path(name).stem
+    (tmp_path / "data").mkdir()
+    if stem in GENERATED:
+        GENERATED[stem](tmp_path / "data" / stem)
+    out = tmp_path / "out"
+    ran, _ = run(name, flags, tmp_path / "data", out)
+    assert pictures | {"results.csv"} == {path.name for path in out.iterdir()}
+    assert "DEMO" not in ran.stdout
+
+
+@pytest.mark.slow
+def test_without_mimic3_its_demo_is_read_and_said_to_be_no_result(tmp_path):
+    data = Path(os.environ.get("PRIMO_DATA", BESIDE))
+    if not (data / "mimic3demo").is_dir():
+        pytest.skip("no MIMIC-III demo: set PRIMO_DATA")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mimic3demo").symlink_to(data / "mimic3demo")
+    ran, results = run("mimic3.py", ["--task", "mortality"], tmp_path / "data", tmp_path / "out")
+    assert "are no result" in ran.stdout
+    assert set(results["dataset"]) == {"MIMIC-III demo, mortality"}

@@ -1,0 +1,193 @@
+"""Prediction: right averages, honest errors, bounded memory, and any model of normal latents."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Predictive
+from torch.distributions import constraints
+
+from primo_pyro import NormalDraws
+from primo_pyro.impact import total_variation
+from primo_pyro.prediction import draw_logits, standard_normal_points, summarise
+from tests.conftest import make_program, make_rows
+
+
+def sharp_program(optional=("m",), **kwargs):
+    """Predictions that differ a lot from draw to draw."""
+    model, _ = make_program(optional, **kwargs)
+    with torch.no_grad():
+        for p in model.likelihood.parameters():
+            p.mul_(4)
+    return model
+
+
+def test_summary_equals_sums_over_predictive_samples():
+    """Against Pyro's own Predictive, with its own draws: both are Monte Carlo of the same integrals."""
+    x, _ = make_rows(17)
+    model = sharp_program()
+    ours = summarise(model, x, num_samples=4000, kind="independent", seed=0)
+    torch.manual_seed(0)
+    draws = Predictive(model, num_samples=20_000, parallel=True, return_sites=("logits",))(x)
+    p = draws["logits"].softmax(-1)
+    mean = p.mean(0)
+    distance = total_variation(p, mean)
+    # Five standard errors: of the average, of V, and of the information gain.
+    error = p.std(0) * (1 / 4000 + 1 / 20_000) ** 0.5
+    assert (abs(torch.as_tensor(ours.probabilities) - mean) < 5 * error + 1e-9).all()
+    error = distance.std(0) * (1 / 4000 + 1 / 20_000) ** 0.5
+    assert (abs(torch.as_tensor(ours.impact) - distance.mean(0)) < 5 * error + 1e-9).all()
+    flips = (p.argmax(-1) != mean.argmax(-1)).double().mean(0)
+    assert np.abs(ours.flip - flips.numpy()).max() < 5 * 0.5 / 4000**0.5
+
+
+@pytest.mark.parametrize("kind", ["sobol", "independent"])
+def test_standard_error_is_the_spread_over_seeds(kind):
+    x, _ = make_rows(17)
+    x = x.drop("m")
+    model = sharp_program()
+    runs = [summarise(model, x, num_samples=64, kind=kind, seed=seed) for seed in range(60)]
+    spread = np.std([run.impact for run in runs], axis=0).mean()
+    said = np.mean([run.impact_se for run in runs])
+    # 60 runs know a standard deviation to 10 %, 8 replicates to 25 % each, averaged over runs and rows;
+    # the distance of few draws from their own average adds a small bias. Within a factor of 1.5.
+    assert spread / 1.5 < said < spread * 1.5
+
+
+def test_sobol_draws_beat_as_many_independent_ones():
+    x, _ = make_rows(17)
+    x = x.drop("m")
+    model = sharp_program()
+    exact = summarise(model, x, num_samples=2**15, kind="sobol", seed=99).probabilities
+
+    def error(kind):
+        runs = [summarise(model, x, num_samples=256, kind=kind, seed=s).probabilities for s in range(10)]
+        return np.sqrt(np.mean((np.array(runs) - exact) ** 2))
+
+    assert error("sobol") < error("independent") / 2
+
+
+@pytest.mark.parametrize("max_cells", [1, 100, 1000])
+@pytest.mark.parametrize("modality", [None, "m"])
+def test_chunks_change_nothing(max_cells, modality):
+    x, _ = make_rows(17, ("m", "n"))
+    model = sharp_program(("m", "n"))
+    whole = summarise(model, x, num_samples=16, modality=modality)
+    parts = summarise(model, x, num_samples=16, modality=modality, max_cells=max_cells)
+    for one, other in zip(vars(whole).values(), vars(parts).values(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)  # float64 networks
+
+
+def test_order_of_rows_and_content_of_absent_rows_change_nothing():
+    x, _ = make_rows(17)
+    model = sharp_program()
+    probabilities = summarise(model, x, num_samples=16).probabilities
+    order = np.random.default_rng(0).permutation(17)
+    np.testing.assert_allclose(
+        summarise(model, x[order], num_samples=16).probabilities, probabilities[order], atol=1e-12
+    )
+    x.values["m"][~x.present["m"]] = 1e6
+    np.testing.assert_array_equal(summarise(model, x, num_samples=16).probabilities, probabilities)
+
+
+def test_impact_of_one_modality_averages_the_other_out():
+    """By brute force: K x J draws, the inner ones averaged."""
+    x, _ = make_rows(5, ("m", "n"))
+    x = x.drop("m", "n")
+    model = sharp_program(("m", "n"))
+    ours = summarise(model, x, num_samples=64, modality="m")
+    torch.manual_seed(0)
+    own, other = torch.randn(300, 1, 2).double(), torch.randn(1, 300, 2).double()
+    points = torch.cat(torch.broadcast_tensors(own, other), -1).reshape(-1, 4)
+    p = draw_logits(model, model.encoder(x), points).softmax(-1).reshape(300, 300, 5, 3)
+    exact = total_variation(p.mean(1), p.mean((0, 1))).mean(0).numpy()
+    joint = summarise(model, x, num_samples=1024).impact
+    # 300 independent outer draws of distances whose spread is below 0.2: standard error below 0.012.
+    np.testing.assert_allclose(ours.impact, exact, atol=0.05)
+    assert (ours.impact < joint).all()  # one modality tells less than both
+
+
+def test_nothing_to_draw():
+    x, _ = make_rows(5, ())
+    summary = summarise(make_program(())[0], x, num_samples=16)
+    assert (summary.impact == 0).all()
+    assert (summary.flip == 0).all()
+    np.testing.assert_allclose(summary.probabilities.sum(1), 1)
+
+
+def test_the_global_random_state_is_left_alone():
+    x, _ = make_rows(5)
+    model = make_program()[0]
+    before = torch.get_rng_state()
+    summarise(model, x, num_samples=16, kind="independent")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_draws_serve_any_model_of_normal_latents():
+    scale = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
+
+    def model():
+        with pyro.plate("rows", 3):
+            a = pyro.sample("a", dist.Normal(1.0, 2.0))
+            b = pyro.sample("b", dist.MultivariateNormal(torch.zeros(2), scale_tril=scale))
+            c = pyro.sample("c", dist.LogNormal(0.0, 1.0))
+        return a, b, c
+
+    points = standard_normal_points(1024, 4, "sobol", seed=0)
+    with NormalDraws(points):
+        draws = Predictive(model, num_samples=1024, parallel=True)()
+    assert draws["a"].shape == (1024, 3)
+    torch.testing.assert_close(draws["a"][:, 0], 1 + 2 * points[:, 0].float())
+    torch.testing.assert_close(draws["b"][:, 2], points[:, 1:3].float() @ scale.T)
+    torch.testing.assert_close(draws["c"][:, 1], points[:, 3].float().exp())
+    assert constraints.positive.check(draws["c"]).all()
+
+
+def test_draws_refuse_what_they_cannot_do():
+    def gamma():
+        pyro.sample("rate", dist.Gamma(1.0, 1.0))
+
+    def wide():
+        pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+    with NormalDraws(torch.zeros(4, 2)), pytest.raises(ValueError, match="'rate' is Gamma"):
+        Predictive(gamma, num_samples=4, parallel=True)()
+    too_few = pytest.raises(ValueError, match="2 dimensions, and latent 'z' needs columns up to 3")
+    with NormalDraws(torch.zeros(4, 2)), too_few:
+        Predictive(wide, num_samples=4, parallel=True)()
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_and_chunks_beat_sequential_prediction():
+    """12,000 XOR rows with 200 draws, in a process of its own so that its peak memory is its own."""
+    script = """
+        import resource, time
+        import torch
+        from pyro.infer import Predictive
+        from primo_pyro import PrimoClassifier
+        from primo_pyro.data import make_xor
+        torch.set_num_threads(1)
+        x, y = make_xor(12_000, random_state=0)
+        clf = PrimoClassifier(latent_dim=2, hidden_dim=128, max_epochs=1, num_samples=200, random_state=0)
+        clf.fit(x[:500].drop_at_random("m", random_state=0), y[:500])
+        x = x.drop("m")
+        start = time.perf_counter()
+        clf.predictive_impact(x)
+        ours = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        clf.model_.eval()
+        start = time.perf_counter()
+        Predictive(clf.model_, num_samples=200, return_sites=("logits",))(x)
+        print(peak, (time.perf_counter() - start) / ours)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    gibibytes, times_faster = map(float, ran.stdout.split())
+    assert gibibytes < 1.2
+    assert times_faster > 5
