@@ -170,9 +170,9 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         goes_on = self.warm_start and hasattr(self, "model_")
         if not goes_on:
             self._forget()
-        seed = self.seed_ = self._draw_seed()
+        seed, objective = self._draw_seed(), self._objective()
         x_train, y_train, x_val, y_val = self._as_training_set(x, y, validation, seed, goes_on)
-        objective = self._objective()
+        self.seed_ = seed
         vars(self).pop("impact_calibrators_", None)  # they belong to the parameters of before
         if not goes_on:
             self._build(x_train, objective, seed)
@@ -200,6 +200,13 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             verbose=self.verbose,
         )
         return self
+
+    def _was_taught(self, pattern: tuple[str, ...]) -> bool:
+        if not self._objective().hide:
+            return super()._was_taught(pattern)
+        # Rows also came as copies with optional modalities hidden.
+        hidden = (set(seen) - set(pattern) for seen in self.patterns_ if set(pattern) <= set(seen))
+        return any(gone <= set(self.optional_) for gone in hidden)
 
     def _objective(self) -> Objective:
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective
@@ -292,7 +299,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             self._draw_until(frame, x, modality, tolerance)
         return self._with_expected_change(frame, x, modality)
 
-    def impact_gap(self, x, modality: str | None = None, y=None) -> pd.DataFrame:
+    def impact_gap(self, x, modality: str | None = None) -> pd.DataFrame:
         """Hide a modality, predict its impact, reveal it, and measure what really changed.
 
         Parameters

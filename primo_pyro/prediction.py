@@ -245,7 +245,6 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     for _, p in chunks or passes():
         mean = mean + p.sum(0) / outer
         mean_entropy = mean_entropy + entropy(p).sum(0) / outer
-    mean = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7 only
 
     sizes = replicate_sizes(outer)
     replicate = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(mean.device)
@@ -258,7 +257,8 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
     means = distance / torch.tensor(sizes).to(mean)[:, None]
     error = means.std(0) / len(sizes) ** 0.5 if len(sizes) > 1 else torch.full_like(impact, torch.nan)
     gain = (entropy(mean) - mean_entropy).clamp(min=0)
-    return Summary(*(t.cpu().numpy() for t in (mean, impact, error, flip, gain)))
+    probabilities = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7
+    return Summary(*(t.cpu().numpy() for t in (probabilities, impact, error, flip, gain)))
 
 
 @torch.no_grad()

@@ -87,7 +87,7 @@ def test_warm_up_scales_the_kl_alone(classifier, two_rows):
 
 def test_a_row_with_nothing_is_predicted_from_the_prior(classifier, rows):
     x, _ = rows
-    with pytest.warns(UserWarning, match="nothing present"):
+    with pytest.warns(UserWarning, match="have nothing present"):
         latents = classifier.latents(x[:1].drop("o", "m"))
     np.testing.assert_array_equal(latents, np.zeros((1, 2)))
 
