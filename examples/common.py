@@ -116,6 +116,8 @@ def rows_picture(clf, task: Task, path: Path, draw: Callable | None = None, clas
             draw(axes[top, column], x[[row]])
         bars = axes[top + each - 1, column]
         label_shares_bars(shares.iloc[place], impact=impact[row], truth=names[y[row]], by="draws", ax=bars)
+        if classes is not None:  # words do not fit side by side
+            bars.tick_params(axis="x", labelrotation=40)
     figure.suptitle(
         f"Highest V: the {' and '.join(task.optional)} would decide (top). "
         "Lowest: what is seen is enough (bottom)."
