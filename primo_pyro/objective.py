@@ -81,8 +81,8 @@ class Objective:
     propose_from_prior: bool = True
     anchor: float = 0.1
     tie: float = 0.1
-    tie_on_complete: float = 0.02
-    forecast: float = 1.0
+    tie_on_complete: float = 0.0
+    forecast: float = 5.0
     hide: bool = True
     warm_up: float = 0.0
 
