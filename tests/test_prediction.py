@@ -190,5 +190,4 @@ def test_memory_is_bounded_and_chunks_beat_sequential_prediction():
     )
     gibibytes, times_faster = map(float, ran.stdout.split())
     assert gibibytes < 1.2
-    # Between 3 and 6 times were seen, by what else the machine was doing; docs/results.md has the figures.
-    assert times_faster > 2.5
+    assert times_faster > 5
