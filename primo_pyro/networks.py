@@ -343,6 +343,19 @@ class BatchNormDiagNormal(DiagNormal):
         return dist.Normal(self.gamma * loc + self.shift, scale).to_event(1)
 
 
+class DropoutOfRows(nn.Dropout):
+    """Dropout of ``[..., B, H]`` that is the same for all draws of a row.
+
+    What varies between the draws of a row is then the latent alone. A mask of its own for each draw would
+    pass for impact in training, and be gone in prediction.
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return hidden
+        return hidden * super().forward(torch.ones_like(hidden[(0,) * (hidden.dim() - 2)]))
+
+
 class Likelihood(nn.Module):
     """Logits of p(y | x_o, z): observed representations ``[B, H]`` and latents ``[..., B, d]`` in,
     ``[..., B, C]`` out.
@@ -371,7 +384,7 @@ class Likelihood(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
         self.head = nn.Sequential(
-            nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden_dim, num_classes)
+            nn.ReLU(inplace=True), DropoutOfRows(dropout), nn.Linear(hidden_dim, num_classes)
         )
 
     def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:

@@ -19,13 +19,21 @@ def make_rows(rows=17, optional=("m",), observed=("o",), rate=0.5, seed=0):
 
 
 def make_program(
-    optional=("m",), observed=("o",), latent_dim=2, proposes_from_prior=True, dtype=torch.float64, seed=0
+    optional=("m",),
+    observed=("o",),
+    latent_dim=2,
+    proposes_from_prior=True,
+    dropout=0.0,
+    dtype=torch.float64,
+    seed=0,
 ):
     """An untrained model and guide for rows of `make_rows`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = Encoders({name: MLP(2, 8, 4) for name in (*observed, *optional)}, out_features=4)
-        model = PrimoModel(encoder, optional, num_classes=3, latent_dim=latent_dim, hidden_dim=8)
+        model = PrimoModel(
+            encoder, optional, num_classes=3, latent_dim=latent_dim, hidden_dim=8, dropout=dropout
+        )
         guide = PrimoGuide(model, hidden_dim=8, gamma=0.5, proposes_from_prior=proposes_from_prior)
     return model.to(dtype), guide.to(dtype)
 

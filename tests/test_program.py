@@ -340,3 +340,14 @@ def test_wrong_objectives_are_refused():
         Objective(elbo="renyi")
     with pytest.raises(ValueError, match="at least two draws"):
         Objective(num_particles=1)
+
+
+def test_dropout_does_not_pass_for_impact():
+    """In training the draws of one row differ by their latents alone, while rows and steps differ anew."""
+    x, _ = make_rows()
+    model, _ = make_program(dropout=0.5)
+    h = model.encoder(x)
+    z = {m: torch.zeros(4, len(h), prior.latent_dim).double() for m, prior in model.prior.items()}
+    one, another = model.likelihood(h, z), model.likelihood(h, z)
+    assert torch.equal(one, one[:1].expand_as(one))
+    assert not torch.allclose(one, another)
