@@ -1,7 +1,8 @@
 """Prediction and impact: average over the latents, and how far single draws lie from that average.
 
-``Predictive`` runs the model over K draws at once; a handler supplies the noise of the draws, and sums are
-kept in place of samples, so that memory grows neither with rows nor with draws.
+``Predictive`` runs the model over many draws at once, and a handler supplies their noise. Rows are taken so
+few at a time that the predictions of all their draws can be held, and only averages are kept: memory grows
+neither with rows nor with draws.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from primo_pyro.impact import entropy, total_variation
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import Representations
 
+HELD = 2**22  # predicted probabilities held at a time
+DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster
 REPLICATES = 8  # independent sets of draws; their spread is the Monte Carlo standard error
 
 
@@ -197,13 +200,16 @@ def summarise(
     modality
         Vary the latent of this modality alone, the others averaged out (K draws of each).
     max_cells
-        Rows times draws worked on at a time.
+        Rows times draws worked on at a time; it bounds memory.
     """
     was_training = model.training
     model.eval()
     try:
         points = _points_for(model, num_samples, kind, seed, modality)
-        rows = max(1, max_cells // min(points.shape[0] * points.shape[1], 512))
+        outer, inner, _ = points.shape
+        # Few enough rows that the predictions of all their draws can be held: V wants their average first.
+        held = HELD // (outer * model.likelihood.num_classes)
+        rows = max(1, min(held, max_cells // min(outer * inner, DRAWS_AT_A_TIME)))
         parts = [
             _summarise_rows(model, model.encoder(x[start : start + rows]), points, max_cells)
             for start in range(0, len(x), rows)
@@ -231,32 +237,24 @@ def _points_for(model, num_samples: int, kind: str, seed: int, modality: str | N
 def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -> Summary:
     outer, inner, _ = points.shape
     per_pass = max(1, max_cells // (len(h) * inner))
+    parts = []
+    for start in range(0, outer, per_pass):
+        part = points[start : start + per_pass]
+        p = draw_logits(model, h, part.flatten(0, 1)).softmax(-1)
+        parts.append(p.reshape(len(part), inner, len(h), -1).mean(1))
+    p = torch.cat(parts).double()  # [K, B, C]
 
-    def passes() -> Iterator[tuple[slice, Tensor]]:
-        for start in range(0, outer, per_pass):
-            part = points[start : start + per_pass]
-            logits = draw_logits(model, h, part.flatten(0, 1))
-            p = logits.softmax(-1).reshape(len(part), inner, len(h), -1).mean(1)  # [k, B, C]
-            yield slice(start, start + len(part)), p.double()
-
-    # Two passes, since V wants the average first; a single chunk is held rather than drawn again.
-    chunks = list(passes()) if per_pass >= outer else None
-    mean, mean_entropy = 0, 0
-    for _, p in chunks or passes():
-        mean = mean + p.sum(0) / outer
-        mean_entropy = mean_entropy + entropy(p).sum(0) / outer
-
-    sizes = replicate_sizes(outer)
-    replicate = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(mean.device)
-    distance = mean.new_zeros(len(sizes), len(h))
-    flip = 0
-    for draws, p in chunks or passes():
-        distance.index_add_(0, replicate[draws], total_variation(p, mean))
-        flip = flip + (p.argmax(-1) != mean.argmax(-1)).double().sum(0) / outer
-    impact = distance.sum(0) / outer
-    means = distance / torch.tensor(sizes).to(mean)[:, None]
-    error = means.std(0) / len(sizes) ** 0.5 if len(sizes) > 1 else torch.full_like(impact, torch.nan)
-    gain = (entropy(mean) - mean_entropy).clamp(min=0)
+    mean = p.mean(0)
+    distance = total_variation(p, mean)  # [K, B]
+    impact = distance.mean(0)
+    replicates = torch.stack([part.mean(0) for part in distance.split(replicate_sizes(outer))])
+    error = (
+        replicates.std(0) / len(replicates) ** 0.5
+        if len(replicates) > 1
+        else torch.full_like(impact, torch.nan)
+    )
+    flip = (p.argmax(-1) != mean.argmax(-1)).double().mean(0)
+    gain = (entropy(mean) - entropy(p).mean(0)).clamp(min=0)
     probabilities = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7
     return Summary(*(t.cpu().numpy() for t in (probabilities, impact, error, flip, gain)))
 

@@ -24,7 +24,7 @@ from primo_pyro.model import PrimoModel
 from primo_pyro.networks import Encoders, encoders_for
 from primo_pyro.training import train
 
-ROWS_AT_A_TIME = 4096  # in predictions
+ROWS_AT_A_TIME = 256  # in predictions; hidden layers of more rows outgrow a processor's cache
 
 
 def no_latents(x: Modalities, y: Tensor) -> None:
