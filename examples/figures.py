@@ -105,6 +105,9 @@ def impact_picture(parts: Sequence[Revealed], path: Path) -> None:
     for r, ax in zip(parts, axes[:, 0], strict=True):
         _headed(plots.impact_ecdf(r.gap, r.hidden, ax=ax), r.task.name)
         ax.label_outer()
+    axes[0, 0].set_xlim(
+        0, 1.03 * max(r.gap[["impact_missing", "impact_complete"]].max(axis=None) for r in parts)
+    )
     save(figure, path)
 
 
@@ -128,13 +131,13 @@ def calibration_picture(parts: Sequence[Revealed], path: Path) -> None:
     save(figure, path)
 
 
-def acquisition_picture(parts: Sequence[Revealed], path: Path) -> None:
-    """How the log loss falls as rows are revealed in the order of several scores."""
+def acquisition_picture(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame], path: Path) -> None:
+    """How the log loss falls as rows are revealed in the order of several scores; a frame per part."""
     figure, axes = plt.subplots(
         1, len(parts), figsize=(6.5 * len(parts), 5), squeeze=False, layout="constrained"
     )
-    for r, ax in zip(parts, axes[0], strict=True):
-        _headed(plots.acquisition_curve(_curves(r), "log_loss", r.hidden, ax=ax), r.task.name)
+    for r, of_r, ax in zip(parts, curves, axes[0], strict=True):
+        _headed(plots.acquisition_curve(of_r, "log_loss", r.hidden, ax=ax), r.task.name)
     save(figure, path)
 
 
@@ -145,12 +148,13 @@ def rows_picture(
     seen: Callable | None = None,
     hidden: Callable | None = None,
     about: Sequence[str] | None = None,
+    label: str = "Label",
     classes: Sequence[str] | None = None,
 ) -> None:
     """The rows of highest V and those of lowest: what is seen, what they may turn out to be, what was hidden.
 
     ``seen(ax, x)`` and ``hidden(ax, x)`` show a single row; ``about`` says what else is known of each of the
-    N rows; ``classes`` are the names of the labels 0, 1, ...
+    N rows; ``label`` what the labels are, ``classes`` the names of the labels 0, 1, ...
     """
     impact = r.impact["impact"].to_numpy()
     cards = rows_to_show(impact, CARDS)
@@ -161,7 +165,7 @@ def rows_picture(
     panels = 1 + sum(draw is not None for draw in (seen, hidden))
     figure = plt.figure(figsize=(3.3 * columns, 2 * (0.7 + 2.9 * panels)), layout="constrained")
     halves = figure.subfigures(2, hspace=0.04)
-    heads = f"Highest V: {r.hidden} would decide", "Lowest V: what is seen is enough"
+    heads = f"Highest V: the prediction hangs most on {r.hidden}", "Lowest V: it hangs on what is seen"
     for half, head in zip(halves, heads, strict=True):
         half.suptitle(f"{r.task.name}. {head}", x=0.01, ha="left", weight="bold")
     axes = [half.subplots(panels, columns, squeeze=False) for half in halves]
@@ -171,12 +175,13 @@ def rows_picture(
             seen(next(column), r.x[[row]])
         bars = next(column)
         plots.label_shares_bars(shares.iloc[i], impact=impact[row], truth=truth[i], ax=bars)
+        bars.set_xlabel(label)
         if classes is not None:  # words do not fit side by side
             bars.tick_params(axis="x", labelrotation=40)
         if about is not None:
             _headed(bars, about[row])
         p = r.complete[row]
-        verdict = f"revealed: predicts {names[p.argmax()]} ({p.max():.0%})"
+        verdict = f"once revealed: {names[p.argmax()]} ({p.max():.0%})"
         if hidden is None:
             bars.set_title(f"{bars.get_title(loc='left')}\n{verdict}", loc="left", fontsize="medium")
         else:
@@ -224,7 +229,7 @@ def _headed(ax, head: str) -> None:
 # --- Numbers -------------------------------------------------------------------------------------------
 
 
-def _curves(r: Revealed) -> pd.DataFrame:
+def curves_of(r: Revealed) -> pd.DataFrame:
     order = {
         "V": r.impact["impact"],
         "calibrated": r.impact["expected_change"],
@@ -234,7 +239,7 @@ def _curves(r: Revealed) -> pd.DataFrame:
     return acquisition_curves(r.y, r.missing, r.complete, order, classes=r.clf.classes_)
 
 
-def impact_checks(parts: Sequence[Revealed]) -> pd.DataFrame:
+def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Whether impact is true and of use: ``dataset, score, metric, value``.
 
     For ``V`` and ``calibrated`` the numbers of `impact_calibration`. For each order of revealing rows,
@@ -242,13 +247,13 @@ def impact_checks(parts: Sequence[Revealed]) -> pd.DataFrame:
     its mean over all shares of rows; random orders have .3 and .5.
     """
     lines = []
-    for r in parts:
+    for r, of_r in zip(parts, curves, strict=True):
         found = [
             (score, metric, value)
             for score, column in (("V", "impact"), ("calibrated", "expected_change"))
             for metric, value in impact_calibration(r.impact[column], r.gap["realised_change"]).items()
         ]
-        gains = acquisition_summary(_curves(r), SHARE).query("metric == 'log_loss'")
+        gains = acquisition_summary(of_r, SHARE).query("metric == 'log_loss'")
         found += [(g.score, metric, getattr(g, metric)) for g in gains.itertuples() for metric in GAINS]
         lines += [(r.task.name, *line) for line in found]
     return pd.DataFrame(lines, columns=["dataset", "score", "metric", "value"])
@@ -295,6 +300,7 @@ def avmnist(models: Mapping[str, PrimoClassifier], out: Path) -> list[Revealed]:
             out / f"rows_{case}.png",
             seen=partial(show_digit, modality=r.task.observed),
             hidden=partial(show_digit, modality=case),
+            label="digit",
         )
     return list(parts.values())
 
@@ -309,9 +315,9 @@ def physionet2012(models: Mapping[str, PrimoClassifier], out: Path) -> list[Reve
         sexes = [{0: "woman", 1: "man"}.get(s, "sex unknown") for s in sex]
         units = [UNITS.get(u, "unit unknown") for u in unit]
         about = [f"{a:.0f} years, {s}, {u}" for a, s, u in zip(age, sexes, units, strict=True)]
-        rows_picture(r, out / f"rows_{case}.png", about=about, classes=CLASSES[task])
-        groups = {"Age, years": _age_bands(age), "Unit": pd.Categorical(units, [*UNITS.values()])}
-        groups_picture(r, out / f"groups_{case}.png", groups, "outcome", CLASSES[task])
+        rows_picture(r, out / f"rows_{case}.png", about=about, label=LABELS[task], classes=CLASSES[task])
+        groups = {"Age in years": _age_bands(age), "Unit": pd.Categorical(units, [*UNITS.values()])}
+        groups_picture(r, out / f"groups_{case}.png", groups, LABELS[task], CLASSES[task])
         parts.append(r)
     return parts
 
@@ -332,19 +338,27 @@ def mimic3(models: Mapping[str, PrimoClassifier], out: Path) -> list[Revealed]:
         ages = [f"{a:.0f} years" if a < 90 else "90 years or more" for a in years]
         about = [f"{a}, {k}" for a, k in zip(ages, kinds, strict=True)]
         about = [a if c == "none of these" else f"{a},\n{c}" for a, c in zip(about, condition, strict=True)]
-        classes = MIMIC3_CLASSES[case]
-        rows_picture(r, out / f"rows_{case}.png", about=[about[i] for i in r.at], classes=classes)
+        label, classes = LABELS[case], MIMIC3_CLASSES[case]
+        rows_picture(
+            r, out / f"rows_{case}.png", about=[about[i] for i in r.at], label=label, classes=classes
+        )
         groups = {
-            "mortality": {"Age, years": _age_bands(years[r.at])},
+            "mortality": {"Age in years": _age_bands(years[r.at])},
             "icd9_140_239": {"Chronic condition": condition[r.at]},
         }.get(case)
         if groups is not None:
-            label = "death within" if case == "mortality" else "neoplasm"
             groups_picture(r, out / f"groups_{case}.png", groups, label, classes)
         parts.append(r)
     return parts
 
 
+LABELS = {
+    "in_hospital_death": "outcome in hospital",
+    "mortality6": "death within",
+    "mortality": "death within",
+    "icd9_140_239": "neoplasm",
+    "icd9_460_519": "respiratory disease",
+}
 THREE = "_three"  # how a model of PhysioNet 2012's three modalities ends
 UNITS = {1: "coronary unit", 2: "cardiac surgery unit", 3: "medical unit", 4: "surgical unit"}
 ADMISSIONS = {0: "medical", 1: "scheduled surgery", 2: "unscheduled surgery"}
@@ -400,8 +414,9 @@ def draw(data: str, models: Mapping[str, PrimoClassifier], out: Path) -> None:
     parts = DATA_SETS[data](dict(sorted(models.items())), out)
     impact_picture(parts, out / "impact.png")
     calibration_picture(parts, out / "calibration.png")
-    acquisition_picture(parts, out / "acquisition.png")
-    checks = impact_checks(parts)
+    curves = [curves_of(r) for r in parts]
+    acquisition_picture(parts, curves, out / "acquisition.png")
+    checks = impact_checks(parts, curves)
     checks.to_csv(out / "impact_checks.csv", index=False)
     _print_checks(checks)
 
