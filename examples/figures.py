@@ -42,6 +42,7 @@ from primo_pyro.report import rows_to_show
 ROWS = 2000  # in a picture; more change nothing that one could see
 CARDS = 4  # rows of highest V that are shown one by one, and as many of lowest V
 SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
+EDGE = {"markersize": 5, "markeredgecolor": "black", "markeredgewidth": 0.7}
 WORDS = {"series": "first day's series", "vitals": "vital signs", "labs": "laboratory values"}
 
 
@@ -153,6 +154,8 @@ def rows_picture(
 ) -> None:
     """The rows of highest V and those of lowest: what is seen, what they may turn out to be, what was hidden.
 
+    Bars are plausible labels, markers the predictions with what is optional hidden and revealed.
+
     ``seen(ax, x)`` and ``hidden(ax, x)`` show a single row; ``about`` says what else is known of each of the
     N rows; ``label`` what the labels are, ``classes`` the names of the labels 0, 1, ...
     """
@@ -175,19 +178,22 @@ def rows_picture(
             seen(next(column), r.x[[row]])
         bars = next(column)
         plots.label_shares_bars(shares.iloc[i], impact=impact[row], truth=truth[i], ax=bars)
-        bars.set_xlabel(label)
+        for p, marker, colour, name in (
+            (r.missing, "o", plots.MISSING, f"prediction without {r.hidden}"),
+            (r.complete, "D", plots.COMPLETE, "prediction with it"),
+        ):
+            bars.plot(range(len(names)), p[row], marker, color=colour, label=name, **EDGE)
+        bars.set(xlabel=label, ylabel="Share of clusters; probability")
         if classes is not None:  # words do not fit side by side
             bars.tick_params(axis="x", labelrotation=40)
         if about is not None:
             _headed(bars, about[row])
-        p = r.complete[row]
-        verdict = f"once revealed: {names[p.argmax()]} ({p.max():.0%})"
-        if hidden is None:
-            bars.set_title(f"{bars.get_title(loc='left')}\n{verdict}", loc="left", fontsize="medium")
-        else:
+        if hidden is not None:
             ax = next(column)
             hidden(ax, r.x[[row]])
-            mark_hidden(ax, f"hidden; {verdict}")
+            p = r.complete[row]
+            mark_hidden(ax, f"hidden; once revealed: {names[p.argmax()]} ({p.max():.0%})")
+    figure.legend(*bars.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
 
 
@@ -409,7 +415,7 @@ def kept(data: str, models: Path) -> dict[str, PrimoClassifier]:
 
 
 def draw(data: str, models: Mapping[str, PrimoClassifier], out: Path) -> None:
-    """All pictures of a data set, and ``impact_checks.csv``; ``models`` by the names that `keep` gave them."""
+    """All pictures of a data set and ``impact_checks.csv``, from models by their names in `keep`."""
     out.mkdir(parents=True, exist_ok=True)
     parts = DATA_SETS[data](dict(sorted(models.items())), out)
     impact_picture(parts, out / "impact.png")
