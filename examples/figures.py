@@ -178,12 +178,12 @@ def rows_picture(
             seen(next(column), r.x[[row]])
         bars = next(column)
         plots.label_shares_bars(shares.iloc[i], impact=impact[row], truth=truth[i], ax=bars)
-        for p, marker, colour, name in (
-            (r.missing, "o", plots.MISSING, f"prediction without {r.hidden}"),
-            (r.complete, "D", plots.COMPLETE, "prediction with it"),
+        for p, shift, marker, colour, name in (
+            (r.missing, -0.15, "o", plots.MISSING, f"prediction without {r.hidden}"),
+            (r.complete, 0.15, "D", plots.COMPLETE, "prediction with it"),
         ):
-            bars.plot(range(len(names)), p[row], marker, color=colour, label=name, **EDGE)
-        bars.set(xlabel=label, ylabel="Share of clusters; probability")
+            bars.plot(np.arange(len(names)) + shift, p[row], marker, color=colour, label=name, **EDGE)
+        bars.set(xlabel=label, ylabel="Share of clusters")
         if classes is not None:  # words do not fit side by side
             bars.tick_params(axis="x", labelrotation=40)
         if about is not None:
