@@ -168,7 +168,7 @@ def rows_picture(
     panels = 1 + sum(draw is not None for draw in (seen, hidden))
     figure = plt.figure(figsize=(3.3 * columns, 2 * (0.7 + 2.9 * panels)), layout="constrained")
     halves = figure.subfigures(2, hspace=0.04)
-    heads = f"Highest V: the prediction hangs most on {r.hidden}", "Lowest V: it hangs on what is seen"
+    heads = f"Highest V: the prediction hangs most on {r.hidden}", f"Lowest V: it hangs least on {r.hidden}"
     for half, head in zip(halves, heads, strict=True):
         half.suptitle(f"{r.task.name}. {head}", x=0.01, ha="left", weight="bold")
     axes = [half.subplots(panels, columns, squeeze=False) for half in halves]
@@ -199,7 +199,7 @@ def rows_picture(
 
 def mark_hidden(ax, title: str) -> None:
     """An orange frame and title: the model did not see this."""
-    ax.set_title(title, loc="left", fontsize="small", color=plots.RED)
+    ax.set_title(title, loc="left", fontsize="medium", color=plots.RED)
     for spine in ax.spines.values():
         spine.set(visible=True, color=plots.RED, linewidth=3)
 
@@ -295,7 +295,7 @@ def show_digit(ax, x: Modalities, modality: str) -> None:
     else:  # low tones at the bottom
         ax.imshow(values, cmap="magma", origin="lower", aspect="auto", extent=(0, 1, 0, 4))
         ax.set(xlabel="time, s", ylabel="frequency, kHz")
-    ax.set_title(f"seen: the {modality}", loc="left", fontsize="small")
+    ax.set_title(f"seen: the {modality}", loc="left", fontsize="medium")
 
 
 def avmnist(models: Mapping[str, PrimoClassifier], out: Path) -> list[Revealed]:
