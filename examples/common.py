@@ -1,21 +1,19 @@
-"""Flags, tables, results file and pictures that all examples share."""
+"""Flags, tables and results file that all examples share."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 from primo_pyro.comparison import FREQUENCIES, NEVER_DROPPED, Task, compare, table
-from primo_pyro.plots import impact_ecdf, label_shares_bars
 from primo_pyro.protocols import Protocol
 
 METRICS = {
@@ -28,7 +26,6 @@ METRICS = {
     "slope": "change / V",
 }
 PRIMO = {"both": ["primo (paper)", "primo"], "calibrated": ["primo"], "paper": ["primo (paper)"]}
-PICTURED = 2000  # rows in a picture of a distribution; more change nothing that one could see
 
 
 def parser(
@@ -84,45 +81,6 @@ def show(title: str, results: pd.DataFrame, columns: dict[str, str]) -> None:
 def primo_of(classifiers: dict):
     """PRIMO of the first seed, with the calibrated objective where it was fitted."""
     return classifiers.get(("primo", 0)) or classifiers["primo (paper)", 0]
-
-
-def impact_picture(clf, task: Task, path: Path) -> None:
-    """How V is distributed over test rows, with what is optional missing and with it there."""
-    x, _ = task.rows(0)[-1]
-    figure, ax = plt.subplots(figsize=(7, 4.5))
-    impact_ecdf(clf.impact_gap(x[x.complete][:PICTURED]), f"the {' and '.join(task.optional)}", ax=ax)
-    save(figure, path)
-
-
-def rows_picture(clf, task: Task, path: Path, draw: Callable | None = None, classes=None) -> None:
-    """The four test rows of highest V and the four of lowest: what they may turn out to be.
-
-    ``draw(ax, x)`` shows what is seen of a single row; ``classes`` are the names of the labels.
-    """
-    x, y = task.rows(0)[-1]
-    x, y = x[x.complete][:PICTURED], np.asarray(y)[x.complete][:PICTURED]
-    seen = x.drop(*task.optional)
-    impact = clf.predictive_impact(seen)["impact"].to_numpy()
-    order = np.argsort(-impact)
-    chosen = np.concatenate([order[:4], order[-4:]])
-    shares = clf.plausible_label_shares(seen[chosen], by="weight")
-    names = {c: c if classes is None else classes[c] for c in shares.columns}
-    shares = shares.rename(columns=names)
-    each = 1 if draw is None else 2  # panels of a row
-    figure, axes = plt.subplots(2 * each, 4, figsize=(13, 4.5 * each), layout="constrained", squeeze=False)
-    for place, row in enumerate(chosen):
-        column, top = place % 4, each * (place // 4)
-        if draw is not None:
-            draw(axes[top, column], x[[row]])
-        bars = axes[top + each - 1, column]
-        label_shares_bars(shares.iloc[place], impact=impact[row], truth=names[y[row]], by="draws", ax=bars)
-        if classes is not None:  # words do not fit side by side
-            bars.tick_params(axis="x", labelrotation=40)
-    figure.suptitle(
-        f"Highest V: the {' and '.join(task.optional)} would decide (top). "
-        "Lowest: what is seen is enough (bottom)."
-    )
-    save(figure, path)
 
 
 def save(figure: plt.Figure, path: Path) -> None:

@@ -10,7 +10,8 @@ highest and lowest impact.
 
 from __future__ import annotations
 
-from common import impact_picture, parser, primo_of, rows_picture, run
+from common import parser, primo_of, run
+from figures import impact_picture, reveal, rows_picture
 
 from primo_pyro.data import digit_images
 from primo_pyro.protocols import DIGIT_HALVES
@@ -32,9 +33,9 @@ def main() -> None:
     args = flags.parse_args()
     task = digit_halves(args.rows)
     (classifiers,) = run([task], args, DIGIT_HALVES)
-    clf = primo_of(classifiers)
-    impact_picture(clf, task, args.out / "impact.png")
-    rows_picture(clf, task, args.out / "rows.png", draw)
+    revealed = reveal(primo_of(classifiers), task)
+    impact_picture([revealed], args.out / "impact.png")
+    rows_picture(revealed, args.out / "rows.png", seen=draw)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@
 
 The open stand-in for MIMIC-III: what is known at admission is always there, the hourly series of the first
 24 hours may be missing. With ``--view three`` vital signs and laboratory values may be missing, each for
-itself. The data come from the folder that PRIMO_DATA names. ``impact_<task>.png`` shows how V is distributed,
-``rows_<task>.png`` what the stays of highest and lowest V may turn out to be.
+itself. The data come from the folder that PRIMO_DATA names. PRIMO is kept under ``models``;
+``figures.py`` says what is drawn.
 """
 
 from __future__ import annotations
 
-from common import impact_picture, parser, primo_of, rows_picture, run
+from common import parser, primo_of, run
+from figures import THREE, draw, keep
 
 from primo_pyro.data.physionet2012 import CLASSES
 from primo_pyro.protocols import PHYSIONET_2012
@@ -26,10 +27,11 @@ def main() -> None:
     args = flags.parse_args()
     names = list(CLASSES) if args.task == "both" else [args.task]
     tasks = [physionet2012(name, args.view, args.rows) for name in names]
-    for name, task, classifiers in zip(names, tasks, run(tasks, args, PHYSIONET_2012), strict=True):
-        clf = primo_of(classifiers)
-        impact_picture(clf, task, args.out / f"impact_{name}.png")
-        rows_picture(clf, task, args.out / f"rows_{name}.png", classes=CLASSES[name])
+    fitted = run(tasks, args, PHYSIONET_2012)
+    suffix = THREE if args.view == "three" else ""
+    models = {name + suffix: primo_of(classifiers) for name, classifiers in zip(names, fitted, strict=True)}
+    keep("physionet2012", models, args.out)
+    draw("physionet2012", models, args.out)
 
 
 if __name__ == "__main__":

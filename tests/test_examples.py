@@ -11,7 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
-HELPERS = {"common.py"}
+HELPERS = {"common.py", "figures.py"}  # the second is run on what the examples have kept
 COMMON = ["--seeds", "1", "--epochs", "2", "--jobs", "1"]
 
 
@@ -54,41 +54,57 @@ def write_mimic3(home):
 
 
 GENERATED = {"avmnist": write_avmnist, "physionet2012": write_physionet2012, "mimic3": write_mimic3}
-# Of each run: the example, its flags, and the pictures that it writes.
+OVERVIEW = {"impact.png", "calibration.png", "acquisition.png", "impact_checks.csv"}
+# Of each run: the example, its flags, what it writes beside results.csv, and the models that it keeps.
 RUNS = {
-    "digits": ("digits.py", ["--rows", "300"], {"impact.png", "rows.png"}),
-    "xor": ("xor.py", ["--rows", "600"], {"gap.png", "truth.png"}),
+    "digits": ("digits.py", ["--rows", "300"], {"impact.png", "rows.png"}, set()),
+    "xor": ("xor.py", ["--rows", "600"], {"gap.png", "truth.png"}, set()),
     "avmnist": (
         "avmnist.py",
-        ["--rows", "100", "--optional", "image"],
-        {"impact_image.png", "rows_image.png"},
+        ["--rows", "100", "--objective", "calibrated"],
+        {"rows_audio.png", "rows_image.png"} | OVERVIEW,
+        {"avmnist_audio", "avmnist_image"},
     ),
     "physionet2012": (
         "physionet2012.py",
         ["--task", "both"],
-        {f"{kind}_{task}.png" for kind in ("impact", "rows") for task in ("in_hospital_death", "mortality6")},
+        {
+            *(
+                f"{kind}_{task}.png"
+                for kind in ("rows", "groups")
+                for task in ("in_hospital_death", "mortality6")
+            ),
+            *OVERVIEW,
+        },
+        {"physionet2012_in_hospital_death", "physionet2012_mortality6"},
     ),
     "physionet2012, three modalities": (
         "physionet2012.py",
         ["--view", "three", "--objective", "paper"],
-        {"impact_in_hospital_death.png", "rows_in_hospital_death.png"},
+        {"rows_in_hospital_death_three.png", "groups_in_hospital_death_three.png"} | OVERVIEW,
+        {"physionet2012_in_hospital_death_three"},
     ),
     "mimic3": (
         "mimic3.py",
-        ["--task", "icd9_460_519"],
-        {"impact_icd9_460_519.png", "rows_icd9_460_519.png"},
+        ["--task", "icd9_140_239"],
+        {"rows_icd9_140_239.png", "groups_icd9_140_239.png"} | OVERVIEW,
+        {"mimic3_icd9_140_239"},
     ),
 }
 
 
 def test_every_example_is_listed():
-    assert {path.name for path in EXAMPLES.glob("*.py")} - HELPERS == {name for name, _, _ in RUNS.values()}
+    assert {path.name for path in EXAMPLES.glob("*.py")} - HELPERS == {name for name, *_ in RUNS.values()}
+
+
+def python(name, flags, data):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, flags)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PRIMO_DATA": str(data)}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
 def run(name, flags, data, out):
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *COMMON, *flags, "--out", str(out)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PRIMO_DATA": str(data)}
-    ran = subprocess.run(command, capture_output=True, text=True, env=env)
+    ran = python(name, [*COMMON, *flags, "--out", out], data)
     assert ran.returncode == 0, ran.stderr
     results = pd.read_csv(out / "results.csv")
     assert list(results.columns) == ["dataset", "method", "scenario", "seed", "metric", "value"]
@@ -98,18 +114,54 @@ def run(name, flags, data, out):
     return ran, results
 
 
+def generated(stem, folder):
+    folder.mkdir()
+    if stem in GENERATED:
+        GENERATED[stem](folder / stem)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(RUNS))
 def test_example_runs(case, tmp_path):
-    name, flags, pictures = RUNS[case]
-    stem = Path(name).stem
-    (tmp_path / "data").mkdir()
-    if stem in GENERATED:
-        GENERATED[stem](tmp_path / "data" / stem)
-    out = tmp_path / "out"
-    ran, _ = run(name, flags, tmp_path / "data", out)
-    assert pictures | {"results.csv"} == {path.name for path in out.iterdir()}
+    name, flags, written, models = RUNS[case]
+    data, out = generated(Path(name).stem, tmp_path / "data"), tmp_path / "out"
+    ran, _ = run(name, flags, data, out)
+    folders = {"models"} if models else set()
+    assert written | {"results.csv"} | folders == {path.name for path in out.iterdir()}
+    assert models == {path.name for path in out.glob("models/*")}
     assert "DEMO" not in ran.stdout
+
+
+@pytest.mark.slow
+def test_figures_draws_the_same_again_without_training(tmp_path):
+    data, out, again = generated("mimic3", tmp_path / "data"), tmp_path / "out", tmp_path / "again"
+    run("mimic3.py", ["--task", "mortality", "--objective", "calibrated"], data, out)
+    ran = python("figures.py", ["mimic3", "--models", out / "models", "--out", again], data)
+    assert ran.returncode == 0, ran.stderr
+    drawn = {path.name: path.read_bytes() for path in again.iterdir()}
+    assert {"rows_mortality.png", "groups_mortality.png"} | OVERVIEW == drawn.keys()
+    for name, content in drawn.items():
+        assert content == (out / name).read_bytes(), name
+
+
+def test_figures_without_models_names_the_command_that_trains_them(tmp_path):
+    ran = python("figures.py", ["physionet2012", "--models", tmp_path, "--out", tmp_path], tmp_path)
+    assert ran.returncode != 0
+    assert "python examples/physionet2012.py" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+def test_bias_of_avmnist(tmp_path):
+    data, out = generated("avmnist", tmp_path / "data"), tmp_path / "out"
+    flags = ["--bias", "--rows", "100", "--seeds", "2", "--epochs", "1", "--out", out]
+    ran = python("avmnist.py", flags, data)
+    assert ran.returncode == 0, ran.stderr
+    assert {"bias.csv", "bias.png"} == {path.name for path in out.iterdir()}
+    distances = pd.read_csv(out / "bias.csv")
+    assert list(distances.columns) == ["dataset", "first", "second", "seed", "distance"]
+    assert set(distances["seed"]) == {0, 1}
 
 
 @pytest.mark.slow

@@ -38,6 +38,8 @@ DEMO = DataFile(
     "layout; another file in that layout is read by its path, without demo=True.",
 )
 
+# Age in days; a diagnosis or none; 0 medical, 1 scheduled surgical, 2 unscheduled surgical.
+STATIC_COLUMNS = ("age", "AIDS", "hematologic malignancy", "metastatic cancer", "admission type")
 MORTALITY = ("longer", "1 day", "2 days", "3 days", "30 days", "1 year")
 ICD9 = {"icd9_140_239": 1, "icd9_460_519": 7}  # columns of y_icd9: neoplasms, respiratory system
 
@@ -68,7 +70,7 @@ def load_mimic3(path=None, task="mortality", standardise_on="train", seed=10, de
     Returns
     -------
     Splits
-        ``"static"`` [N, 5] (age, AIDS, hematologic malignancy, metastatic cancer, admission type) and
+        ``"static"`` [N, 5] (see `STATIC_COLUMNS`) and
         ``"series"`` [N, 24, 12] (hourly: Glasgow coma scale, systolic pressure, heart rate, temperature,
         PaO2/FiO2, urine, urea nitrogen, white cells, bicarbonate, sodium, potassium, bilirubin), float32,
         in standard deviations; both are present in every row. NaN and infinities count as 0 before that,
@@ -107,8 +109,7 @@ def load_mimic3(path=None, task="mortality", standardise_on="train", seed=10, de
         raise PrimoError(f"task is {task!r}; one of {('mortality', *ICD9)} was wanted.")
     if standardise_on not in ("train", "all"):
         raise PrimoError(f"standardise_on is {standardise_on!r}; 'train' or 'all' was wanted.")
-    file = fetch(DEMO, path) if demo else _find(path)
-    arrays = _read(file)
+    arrays = read_admissions(path, demo)
     n = len(arrays["ep_tdata"])
     if task == "mortality":
         y = mortality(arrays["adm_labels_all"])
@@ -151,6 +152,11 @@ def _usual_rows(patient: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------------------------------------- reading
+
+
+def read_admissions(path=None, demo=False) -> dict[str, np.ndarray]:
+    """The file's arrays in their own units; ``path`` and ``demo`` as in :func:`load_mimic3`."""
+    return _read(fetch(DEMO, path) if demo else _find(path))
 
 
 def _find(path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from primo_pyro.data import load_mimic3
-from primo_pyro.data.mimic3 import ArrayUnpickler, mortality
+from primo_pyro.data.mimic3 import ArrayUnpickler, mortality, read_admissions
 from primo_pyro.errors import DataFileError, PrimoError
 
 N = 200
@@ -69,6 +69,14 @@ def test_standardised_by_training_rows(file):
     assert x["static"][:, 0].std() == pytest.approx(1, abs=1e-5)
     assert not x["static"][:, 1].any()
     assert np.isfinite(x["series"]).all()
+
+
+def test_admissions_are_read_in_their_own_units(file, arrays):
+    known = read_admissions(file)["adm_features_all"]
+    assert (known == arrays["adm_features_all"]).all()
+    splits = load_mimic3(file)
+    z = splits.test.x.values["static"][:, 0]
+    assert np.corrcoef(known[splits.rows["test"], 0], z)[0, 1] == pytest.approx(1, abs=1e-6)
 
 
 def test_test_rows_teach_nothing(tmp_path, arrays, file):
