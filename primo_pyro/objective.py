@@ -7,12 +7,14 @@ prediction p(y | x_o, z) under p_m, p_m and p_c::
       - sum_m anchor   * KL(p_m || N(0, I))
       - sum_m tie      * KL(p_c || p_m)
       - sum_m forecast * ( E TVD(P, Q) - 1/2 E TVD(P, P') )          rows with m present
+      + sum_x auxiliary * log p(y | x)                               every modality x that is present
 
 The bound is one of Pyro's ELBOs or `ImportanceELBO`. The first two terms of R are the paper's (Eq. 4). The
 third scores p_m as a forecast of what the prediction becomes once m is seen: an energy score (Gneiting and
-Raftery 2007), at its best where both sides have the same distribution, which is what V assumes. R depends on
-parameters and inputs alone and enters the program as factors. Where m is absent p_c is p_m, and their KL is
-exactly zero.
+Raftery 2007), at its best where both sides have the same distribution, which is what V assumes. The fourth
+asks every encoder for the label on its own, through a linear head that no prediction uses. All of these
+depend on parameters and data alone, not on the sampled z, and enter the program as factors. Where m is absent
+p_c is p_m, and their KL is exactly zero.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ import torch
 from pyro import poutine
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
+from torch.nn import functional as F
 
 from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
@@ -59,8 +62,12 @@ class Objective:
     hide
         Whether a row that has an optional modality is also trained on with it hidden, so that predictions
         without the modality learn from every row.
+    auxiliary
+        Weight of each encoder's own log loss, by a linear head on its representation. Without it an encoder
+        that learns slowly is never heard beside one that learns fast.
     warm_up
-        Share of training during which the KL to the prior and R rise linearly from 0 to full weight.
+        Share of training during which the KL to the prior and all factors rise linearly from 0 to full
+        weight.
 
     Raises
     ------
@@ -84,6 +91,7 @@ class Objective:
     tie_on_complete: float = 0.0
     forecast: float = 5.0
     hide: bool = True
+    auxiliary: float = 1.0
     warm_up: float = 0.0
 
     def __post_init__(self):
@@ -191,7 +199,7 @@ def attenuate(p: dist.Distribution, share: float) -> dist.Distribution:
 
 
 class Anchored(PyroModule):
-    """The model as it is trained: its story, with -R as a factor in the same plate.
+    """The model as it is trained: its story, with -R and the encoders' own losses as factors in its plate.
 
     Prediction uses the bare model.
     """
@@ -200,6 +208,9 @@ class Anchored(PyroModule):
         super().__init__()
         self.model = model
         self.objective = objective
+        # Without a latent no encoder is heard through noise, and the loss is plain cross-entropy.
+        alone = model.encoder if objective.auxiliary and model.prior else ()
+        self.heads = nn.ModuleDict({name: _head(model) for name in alone})
 
     def extra_repr(self) -> str:
         """What it is trained for, so that a checkpoint of another objective is recognised."""
@@ -212,7 +223,21 @@ class Anchored(PyroModule):
         with pyro.plate("data", len(h)):
             for name, part in prior_anchor(model, h, self.objective).items():
                 pyro.factor(name, -part)
+            if y is not None:
+                for m, head in self.heads.items():
+                    loss = h.present[m] * F.cross_entropy(head(h.values[m]), y, reduction="none")
+                    pyro.factor(f"auxiliary_{m}", -self.objective.auxiliary * loss)
             return model.story(h, y)
+
+
+def _head(model) -> nn.Linear:
+    """From a representation to logits; all labels are equally likely at first, so nothing random is drawn."""
+    like = next(model.parameters())
+    sizes = model.encoder.out_features, model.likelihood.num_classes
+    head = nn.utils.skip_init(nn.Linear, *sizes, device=like.device, dtype=like.dtype)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    return head
 
 
 class LossParts(poutine.messenger.Messenger):
@@ -250,6 +275,7 @@ OBJECTIVES = {
         tie_on_complete=1.0,
         forecast=0.0,
         hide=False,
+        auxiliary=0.0,
     ),
     "calibrated": Objective(),
 }

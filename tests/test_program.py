@@ -64,8 +64,9 @@ def test_every_parameter_moves_also_in_a_second_instance(elbo, objective, option
         assert still == []
 
 
-def hand_written_loss(model, guide, x, y, noise, objective):
-    """ELBO + R from the paper's equations, with torch alone; ``noise`` [K, B, d]."""
+def hand_written_loss(anchored, guide, x, y, noise):
+    """The loss from its equations, with torch alone; ``noise`` [K, B, d]."""
+    model, objective = anchored.model, anchored.objective
     h_o, h_m = (model.encoder(x).values[name] for name in "om")
     there = torch.as_tensor(x.present["m"])
 
@@ -96,7 +97,14 @@ def hand_written_loss(model, guide, x, y, noise, objective):
     towards_missing = kl_divergence(held, missing).sum(-1)
     towards_complete = kl_divergence(complete, Normal(missing.loc.detach(), missing.scale.detach())).sum(-1)
     tie = towards_missing + share * (towards_complete - towards_complete.detach())
-    return -(bound - objective.anchor * anchor - objective.tie * tie).sum()
+    losses = objective.anchor * anchor + objective.tie * tie - bound
+    if objective.auxiliary:
+        for name, h, rows in ("o", h_o, torch.ones(len(y))), ("m", h_m, there):
+            head = anchored.heads[name]
+            logits = h @ head.weight.T + head.bias
+            log_p = logits.gather(1, y[:, None])[:, 0] - logits.logsumexp(1)
+            losses = losses - objective.auxiliary * rows * log_p
+    return losses.sum()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,10 @@ def test_loss_and_gradients_equal_the_hand_written_ones(objective):
     x, y = make_rows(17)
     y = torch.as_tensor(y)
     model, guide = make_program(proposes_from_prior=objective.propose_from_prior)
-    elbo = objective.make_elbo()(Anchored(model, objective), guide)
+    anchored = Anchored(model, objective)
+    for parameter in anchored.heads.parameters():
+        torch.nn.init.normal_(parameter)  # at zero no gradient would reach the encoders through them
+    elbo = objective.make_elbo()(anchored, guide)
 
     with Draw() as draw:
         loss = elbo(x, y)
@@ -118,7 +129,7 @@ def test_loss_and_gradients_equal_the_hand_written_ones(objective):
     noise = ((draw.value - q.mean) / q.stddev).detach()
     if noise.dim() == 2:
         noise = noise[None]
-    expected = hand_written_loss(model, guide, x, y, noise, objective)
+    expected = hand_written_loss(anchored, guide, x, y, noise)
     expected_gradients = torch.autograd.grad(expected, list(elbo.parameters()), allow_unused=True)
 
     # Float64 carries 16 digits; sums over 17 rows and the noise's recovery cost a few.
