@@ -216,8 +216,9 @@ def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
 SAYS = {
     "collapse": (
         CollapseWarning,
-        "The latent of {modality!r} has collapsed: on complete validation rows {modality!r} lowers the log loss "
-        "by {seen:.3f} nats, while a logistic regression on the encoders' output gains {reference:.3f} from it",
+        "The latent of {modality!r} has collapsed: on complete validation rows {modality!r} lowers the log "
+        "loss by {seen:.3f} nats, and that of a logistic regression on the encoders' output by "
+        "{reference:.3f}",
         "Predictions with it are hardly better than without, and V says nothing about it. Use "
         "objective='calibrated'; if that is in use, train longer, raise learning_rate, or lower tie and "
         "anchor.",
@@ -232,9 +233,10 @@ SAYS = {
     ),
     "overfit": (
         OverfitWarning,
-        "With {modality} hidden the log loss is {seen:.3f} on training rows and {reference:.3f} on validation "
-        "rows",
+        "With {modality} hidden the log loss is {seen:.3f} on training rows and {reference:.3f} on "
+        "validation rows",
         "What is always seen has been memorised, and on new rows V is too small. Raise dropout or "
-        "weight_decay, lower max_epochs or patience, or bring more rows; calibrate_impact mends the scale of V.",
+        "weight_decay, lower max_epochs or patience, or bring more rows; calibrate_impact mends the scale "
+        "of V.",
     ),
 }
