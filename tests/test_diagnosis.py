@@ -55,7 +55,8 @@ def test_the_default_does_not_collapse_on_digits():
 def test_a_modality_that_tells_nothing_is_no_failure():
     x, y = make_null_modality(1500, random_state=0)
     training = x[:1000].drop_at_random("m", random_state=0), y[:1000]
-    classifier = PrimoClassifier(latent_dim=2, hidden_dim=32, max_epochs=5, random_state=0)
+    settings = {"latent_dim": 2, "hidden_dim": 64, "max_epochs": 12, "learning_rate": 5e-3}
+    classifier = PrimoClassifier(**settings, random_state=0)
     classifier, said = said_by(classifier, training, (x[1000:], y[1000:]))
     assert said == set()
     assert not classifier.diagnosis_["found"].any()
