@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from primo_pyro.clusters import label_shares, plausible_labels
+from primo_pyro.diagnosis import diagnose, warn_of
 from primo_pyro.door import Door
 from primo_pyro.errors import CostError, ModalityError, ToleranceWarning
 from primo_pyro.evaluation import ImpactCalibrator
@@ -86,6 +87,8 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
     history_ : DataFrame, a row per epoch
     model_, guide_ : the Pyro programs
     optional_ : tuple of the modalities with a latent
+    diagnosis_ : DataFrame, a row per check for a known failure, see `primo_pyro.diagnosis`; no rows with less
+        than 50 complete validation rows
 
     Examples
     --------
@@ -166,6 +169,13 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         ------
         ModalityError, LabelError
             For whatever cannot be trained on, before training starts.
+
+        Warns
+        -----
+        CollapseWarning
+            Where validation rows show that a latent holds nothing of its modality, or that V is not about it.
+        OverfitWarning
+            Where what is always seen has been memorised.
         """
         goes_on = self.warm_start and hasattr(self, "model_")
         if not goes_on:
@@ -199,6 +209,10 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             checkpoint=self.checkpoint,
             verbose=self.verbose,
         )
+        self.diagnosis_ = diagnose(
+            self.model_, x_train, y_train, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=seed
+        )
+        warn_of(self.diagnosis_, stacklevel=2)
         return self
 
     def _was_taught(self, pattern: tuple[str, ...]) -> bool:

@@ -107,7 +107,7 @@ RIVALS = {"unimodal": ("entropy", _entropy), "multimodal": ("neighbours", _neigh
 
 def compare(
     task: Task,
-    methods: Iterable[str],
+    methods: Iterable[str] | Mapping[str, Callable],
     seeds: Iterable[int],
     settings: Mapping[str, object],
     primo_settings: Mapping[str, object] | None = None,
@@ -122,13 +122,15 @@ def compare(
     task
         What to compare on.
     methods
-        Names out of ``METHODS``.
+        Names out of ``METHODS``; or names of your own to functions that make an estimator with networks
+        from the task and settings, as in ``METHODS``.
     seeds
         Each decides about data, held-out rows and networks.
     settings
         For all networks alike: ``max_epochs``, ``batch_size``, ``hidden_dim``, ``device``, ...
     primo_settings
-        For PRIMO alone, under every objective: ``latent_dim``, ``num_samples``, ...
+        For PRIMO alone, under every objective (names that begin with ``primo``): ``latent_dim``,
+        ``num_samples``, ...
     own_settings
         For single methods, by their names; they go before the others.
     n_jobs
@@ -151,15 +153,20 @@ def compare(
     ValueError
         For an unknown method.
     """
-    methods, seeds = list(methods), list(seeds)
-    unknown = [method for method in methods if method not in METHODS]
+    seeds = list(seeds)
+    if not isinstance(methods, Mapping):
+        methods = {method: METHODS.get(method) for method in methods}
+    unknown = [method for method, make in methods.items() if make is None]
     if unknown:
         raise ValueError(f"There is no method {unknown[0]!r}; choose among {', '.join(METHODS)}.")
     of_method = {
         method: _settings(method, settings, primo_settings or {}, own_settings or {}) for method in methods
     }
     jobs = [(method, seed) for seed in seeds for method in methods]
-    tasks = (joblib.delayed(_fit_and_score)(task, method, seed, of_method[method]) for method, seed in jobs)
+    tasks = (
+        joblib.delayed(_fit_and_score)(task, method, methods[method], seed, of_method[method])
+        for method, seed in jobs
+    )
     running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     parts = list(tqdm(running, total=len(jobs), unit="fit", disable=not progress))
     frame = pd.DataFrame([row for rows, _ in parts for row in rows]).assign(dataset=task.name)
@@ -168,18 +175,18 @@ def compare(
 
 
 def _settings(method: str, of_networks: Mapping, of_primo: Mapping, own: Mapping[str, Mapping]) -> dict:
-    general = [of_networks] if method in NETWORKS else []
+    general = [] if method in TREES or method == FREQUENCIES else [of_networks]
     if method.startswith("primo"):
         general.append(of_primo)
     return {name: value for part in (*general, own.get(method, {})) for name, value in part.items()}
 
 
-def _fit_and_score(task: Task, method: str, seed: int, settings: Mapping[str, object]):
+def _fit_and_score(task: Task, method: str, make: Callable, seed: int, settings: Mapping[str, object]):
     torch.set_num_threads(1)
     train, validation, (x_test, y_test) = task.rows(seed)
     if method != NEVER_DROPPED:
         train, validation = (_dropped(part, task, seed) for part in (train, validation))
-    classifier = METHODS[method](task, random_state=seed, **settings)
+    classifier = make(task, random_state=seed, **settings)
     start = time.perf_counter()
     with warnings.catch_warnings():
         # What a fit has to say about itself is in the results.

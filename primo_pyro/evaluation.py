@@ -59,7 +59,7 @@ def scores(y, probabilities, impact=None, classes=None) -> dict[str, float]:
     target = y[:, None] == np.arange(p.shape[1])
     result = {
         "accuracy": float((p.argmax(1) == y).mean()),
-        "log_loss": float(_losses(y, p).mean()),
+        "log_loss": float(log_losses(y, p).mean()),
         "brier": float(np.square(p - target).sum(1).mean()),
         "auroc": _over_classes(_auroc, target, p),
         "auprc": _over_classes(average_precision_score, target, p),
@@ -140,7 +140,7 @@ def _codes(y, probabilities, classes) -> tuple[np.ndarray, np.ndarray]:
     return order[np.searchsorted(classes, y, sorter=order)], p
 
 
-def _losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """-log p(y) ``[N]``, at most 36: the smallest probability is a rounding error, not certainty."""
     return -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(float).eps))
 
@@ -343,7 +343,7 @@ def acquisition_curves(
         score, _ = _paired(score, np.zeros(len(y)))
         orders[name] = [np.lexsort((random.random(len(y)), -score))]
     orders["random"] = [random.permutation(len(y)) for _ in range(random_orders)]
-    orders["oracle"] = [np.argsort(_losses(y, then) - _losses(y, now), kind="stable")]
+    orders["oracle"] = [np.argsort(log_losses(y, then) - log_losses(y, now), kind="stable")]
     target = y[:, None] == np.arange(now.shape[1])
 
     lines = []
@@ -354,7 +354,7 @@ def acquisition_curves(
                 revealed = np.zeros(len(y), bool)
                 revealed[order[: round(share * len(y))]] = True
                 p = np.where(revealed[:, None], then, now)
-                values.append((_losses(y, p).mean(), _over_classes(_auroc, target, p)))
+                values.append((log_losses(y, p).mean(), _over_classes(_auroc, target, p)))
             for metric, value in zip(("log_loss", "auroc"), np.mean(values, axis=0), strict=True):
                 lines.append({"score": name, "revealed": share, "metric": metric, "value": float(value)})
     return pd.DataFrame(lines)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.patches import Ellipse
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F",
@@ -385,4 +386,61 @@ def shares_by_group(
     ax.legend(  # in the order of the stack
         handles[::-1], labels[::-1], frameon=False, title=label, loc="center left", bbox_to_anchor=(1.01, 0.5)
     )
+    return ax
+
+
+def latent_completions(
+    missing: pd.DataFrame, completions: pd.DataFrame, name: str = "", ax: Axes | None = None
+) -> Axes:
+    """The latent of one row before and after the modality is seen, in two dimensions.
+
+    The grey ellipses hold one and two standard deviations of p(z | x_o). Every coloured one is
+    p(z | x_o, x_m) for another x_m, one standard deviation, its colour and marker the label that it leads to.
+    In a latent that works, grey covers all colours and the colours lie apart.
+
+    Parameters
+    ----------
+    missing
+        ``mean_1, mean_2, scale_1, scale_2`` of p(z | x_o), one line.
+    completions
+        The same of p(z | x_o, x_m), a line for each x_m, and ``label``.
+    name
+        Goes before the title.
+
+    Examples
+    --------
+    >>> missing = pd.DataFrame({"mean_1": [0.0], "mean_2": 0.0, "scale_1": 1.0, "scale_2": 1.0})
+    >>> completions = pd.DataFrame({"mean_1": [-1.0, 1.0], "mean_2": 0.0, "scale_1": 0.1, "scale_2": 0.1,
+    ...                             "label": [0, 1]})
+    >>> latent_completions(missing, completions, ax=plt.figure().subplots()).get_title(loc="left")
+    'Completions of different labels lie 20.0 standard deviations apart'
+    """
+    means, scales = ["mean_1", "mean_2"], ["scale_1", "scale_2"]
+    centres = completions.groupby("label")[means].mean().to_numpy()
+    typical = np.sqrt(np.square(completions[scales]).mean()).to_numpy()
+    pairs = [(a, b) for i, a in enumerate(centres) for b in centres[:i]]
+    apart = np.mean([np.linalg.norm((a - b) / typical) for a, b in pairs]) if pairs else 0.0
+    title = f"ompletions of different labels lie {apart:.1f} standard deviations apart"
+    title = f"{name}: c{title}" if name else f"C{title}"
+    ax = _axes(ax, title, "First latent dimension (no unit)", "Second latent dimension (no unit)")
+
+    def ellipse(line, deviations, **style):
+        widths = [2 * deviations * line[scale] for scale in scales]
+        ax.add_patch(Ellipse(tuple(line[means]), *widths, **style))
+
+    before = missing.iloc[0]
+    for deviations in (2, 1):
+        ellipse(before, deviations, facecolor=GREY, alpha=0.15, edgecolor="none")
+    ax.plot([], [], color=GREY, linewidth=8, alpha=0.4, label="before: p(z | x_o), 1 and 2 sd")
+    styles = zip([BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW], "o^sDvPX", strict=True)
+    for (label, lines), (colour, marker) in zip(completions.groupby("label"), styles, strict=False):
+        for _, line in lines.iterrows():
+            ellipse(line, 1, facecolor="none", edgecolor=colour, alpha=0.35)
+        ax.scatter(
+            *lines[means].to_numpy().T, color=colour, marker=marker, s=18,
+            label=f"after: p(z | x_o, x_m), 1 sd, leads to label {label}",
+        )  # fmt: skip
+    ax.set_aspect("equal")
+    ax.autoscale_view()
+    ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15))
     return ax

@@ -22,6 +22,7 @@ KNOWS = {
     "prediction": FOUNDATIONS | {"modalities", "networks", "impact"},
     "clusters": FOUNDATIONS | {"impact"},
     "evaluation": FOUNDATIONS | {"impact"},
+    "diagnosis": FOUNDATIONS | {"modalities", "impact", "prediction", "clusters", "evaluation"},
     "plots": FOUNDATIONS | {"impact", "evaluation"},
     "door": FOUNDATIONS | {"modalities", "training"},
     "data": FOUNDATIONS | {"modalities", "data"},

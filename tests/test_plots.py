@@ -122,3 +122,16 @@ def test_shares_by_group_are_the_means(ax, classes):
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["young\n10 rows", "old\n20 rows"]
     heights = np.reshape([bar.get_height() for bar in ax.patches], (classes, 2))
     np.testing.assert_allclose(heights.T, [shares[:10].mean(), shares[10:].mean()])
+
+
+def test_latent_completions_shows_every_prior(ax):
+    random = np.random.default_rng(0)
+    completions = pd.DataFrame(random.normal(size=(10, 2)), columns=["mean_1", "mean_2"])
+    completions = completions.assign(scale_1=0.2, scale_2=0.1, label=np.arange(10) % 2)
+    missing = pd.DataFrame({"mean_1": [0.5], "mean_2": 1.0, "scale_1": 2.0, "scale_2": 1.5})
+    assert_readable(ax, plots.latent_completions(missing, completions, "paper", ax=ax))
+    assert ax.get_title(loc="left").startswith("paper: completions of different labels lie")
+    grey, *others = sorted(ax.patches, key=lambda patch: -patch.width)
+    assert (grey.center, grey.width, grey.height) == ((0.5, 1.0), 8.0, 6.0)  # two standard deviations
+    assert len(others) == 1 + len(completions)
+    np.testing.assert_allclose(ax.collections[1].get_offsets(), completions[["mean_1", "mean_2"]][1::2])

@@ -1,0 +1,184 @@
+"""From the paper's objective to the calibrated one, piece by piece, and the calibrated one less each piece.
+
+    python benchmarks/objectives.py --datasets xor digits --out out/objectives
+
+Every row of the table is an `Objective`; all are trained alike, with the settings of
+`primo_pyro.protocols`. A row ``+ piece`` has that piece and all those above it, ``calibrated`` has them all,
+``calibrated - piece`` all but one. Beside them stand the networks that a good latent comes near: unimodal,
+multimodal on the complete rows, and on rows that never lost anything.
+
+Choose settings with ``--part validation``: it scores rows of the training part, and never looks at test rows.
+``--picture FILE`` draws the latents of the paper's objective and the calibrated one on XOR.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from primo_pyro import Modalities, Objective, PrimoClassifier
+from primo_pyro.comparison import METHODS, NEVER_DROPPED, Task, compare, table
+from primo_pyro.plots import latent_completions
+from primo_pyro.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, XOR
+from primo_pyro.tasks import av_mnist, digit_halves, physionet2012, xor
+
+PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
+# The pieces in the order in which they are switched on, each with the settings that it changes.
+PIECES = {
+    "propose from prior": ("propose_from_prior",),
+    "no tax": ("tie_on_complete",),
+    "small anchor and tie": ("anchor", "tie"),
+    "importance bound": ("elbo", "num_particles"),
+    "hide": ("hide",),
+    "forecast": ("forecast",),
+    "auxiliary": ("auxiliary",),
+}
+
+
+def ablation() -> dict[str, Objective]:
+    """Every objective of the table, by the name of its row."""
+    rows = {"paper": PAPER, "paper, KL warm-up": replace(PAPER, warm_up=0.5)}
+    sofar = PAPER
+    for piece, fields in PIECES.items():
+        sofar = replace(sofar, **{field: getattr(CALIBRATED, field) for field in fields})
+        rows["calibrated" if sofar == CALIBRATED else f"+ {piece}"] = sofar
+    for piece, fields in PIECES.items():
+        # Without the bound of several draws the draws stay: the forecast needs them.
+        back = {field: getattr(PAPER, field) for field in fields if field != "num_particles"}
+        rows[f"calibrated - {piece}"] = replace(CALIBRATED, **back)
+    return rows
+
+
+OBJECTIVES = ablation()
+NETWORKS = ("unimodal", "multimodal", NEVER_DROPPED)
+DATASETS: dict[str, tuple[Callable[..., Task], object]] = {
+    "xor": (xor, XOR),
+    "digits": (digit_halves, DIGIT_HALVES),
+    "avmnist_audio": (partial(av_mnist, "audio"), AV_MNIST),
+    "avmnist_image": (partial(av_mnist, "image"), AV_MNIST),
+    "physionet2012": (physionet2012, PHYSIONET_2012),
+    "physionet2012_three": (partial(physionet2012, view="three"), PHYSIONET_2012),
+}
+METRICS = {
+    "accuracy": "accuracy",
+    "log_loss": "log loss",
+    "brier": "Brier",
+    "mean_impact": "mean V",
+    "slope": "change / V",
+    "rank_correlation": "rank corr.",
+    "impact_error": "|V - V*|",
+    "impact_correlation": "corr. V, V*",
+}
+HELD_OUT = 0.2  # of the training rows, where a task brings no validation part
+
+
+def _primo(task: Task, objective: Objective, **settings) -> PrimoClassifier:
+    return PrimoClassifier(task.optional, objective=objective, **settings)
+
+
+def methods(objectives) -> dict[str, Callable]:
+    """Networks and objectives by the name of their row; those of PRIMO begin with its name."""
+    made = {f"primo, {name}": partial(_primo, objective=OBJECTIVES[name]) for name in objectives}
+    return {name: METHODS[name] for name in NETWORKS} | made
+
+
+def scored_on_validation(task: Task) -> Task:
+    """The same task, scored on its validation part, or else on the last fifth of its training rows.
+
+    Fits then hold out training rows of their own to choose the epoch, and test rows are left alone.
+    """
+
+    def rows(seed):
+        (x, y), validation, _ = task.rows(seed)
+        if validation is not None:
+            return (x, y), None, validation
+        cut = len(y) - int(HELD_OUT * len(y))
+        return (x[:cut], y[:cut]), None, (x[cut:], y[cut:])
+
+    return replace(task, name=f"{task.name}, validation rows", rows=rows)
+
+
+def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
+    """Everything on all data sets: tidy results, written as they come, and the estimators by data set."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    parts, fitted = [], {}
+    for name in args.datasets:
+        make, protocol = DATASETS[name]
+        task = make() if args.rows is None else make(rows=args.rows)
+        if args.part == "validation":
+            task = scored_on_validation(task)
+        results, fitted[name] = compare(
+            task,
+            methods(args.objectives),
+            range(args.seeds),
+            settings={**protocol.networks, "max_epochs": args.epochs or protocol.epochs},
+            primo_settings=protocol.primo,
+            n_jobs=args.jobs,
+            progress=True,
+        )
+        parts.append(results)
+        pd.concat(parts).to_csv(args.out / "objectives.csv", index=False)
+        columns = {metric: head for metric, head in METRICS.items() if metric in set(results["metric"])}
+        print(f"\n{task.name}: mean ± standard deviation over {args.seeds} seeds")
+        with pd.option_context("display.width", 250, "display.max_columns", None):
+            print(table(results, columns).to_string())
+    return pd.concat(parts), fitted
+
+
+@torch.no_grad()
+def priors(classifier: PrimoClassifier, x: Modalities) -> pd.DataFrame:
+    """Mean and scale of the two latent dimensions of each row's prior."""
+    model = classifier.model_
+    prior = model.prior["m"](model.encoder(x)).base_dist
+    values = torch.cat([prior.loc, prior.scale], dim=-1).cpu().numpy()
+    return pd.DataFrame(values, columns=["mean_1", "mean_2", "scale_1", "scale_2"])
+
+
+def picture(paper: PrimoClassifier, calibrated: PrimoClassifier, path: Path) -> None:
+    """The latents of one row of XOR under both objectives, with 40 values that its m could have."""
+    m = np.random.default_rng(0).choice([-1, 1], size=40) + np.random.default_rng(1).normal(0, 0.5, size=40)
+    x = Modalities({"o": np.full(40, -1.0), "m": m})
+    figure, axes = plt.subplots(1, 2, figsize=(13, 6.5), layout="constrained")
+    for ax, (name, classifier) in zip(axes, {"paper": paper, "calibrated": calibrated}.items(), strict=True):
+        completions = priors(classifier, x).assign(label=(m > 0).astype(int))  # o < 0
+        latent_completions(priors(classifier, x.drop("m")[:1]), completions, name, ax=ax)
+    figure.suptitle("XOR, o = -1: m alone decides the label. What does z know before and after m is seen?")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--datasets", nargs="+", choices=list(DATASETS), default=["xor", "digits"])
+    parser.add_argument("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--rows", type=int, help="as in the task; default: all")
+    parser.add_argument("--epochs", type=int, help="default: the protocol's")
+    parser.add_argument("--part", choices=["test", "validation"], default="test", help="rows to score")
+    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
+    parser.add_argument("--picture", type=Path, help="where to draw the latents of XOR")
+    parser.add_argument("--out", type=Path, default=Path("out/objectives"))
+    args = parser.parse_args(arguments)
+    if args.picture and not ("xor" in args.datasets and {"paper", "calibrated"} <= set(args.objectives)):
+        parser.error("--picture wants xor among --datasets, and paper and calibrated among --objectives")
+    _, fitted = run(args)
+    if args.picture:
+        picture(*(fitted["xor"][f"primo, {name}", 0] for name in ("paper", "calibrated")), args.picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Has training gone wrong in a way that is known? What a fit says about itself, on its validation rows.
+
+Three things happen that no score shows at a glance. Each is looked for in one way: a mean over rows that
+should not be positive, and its standard error. It is found where the mean is above two standard errors, so
+that on few rows only a gross failure is found. ``A QUARTER`` is what counts as material in all three.
+
+``collapse``
+    The latent of a modality holds next to nothing of what the modality tells. The reference is a probe: a
+    ridge-penalised logistic regression on the representations of complete training rows, without and with
+    the modality. It costs a fraction of a second where a second network would double the fit, and it can
+    only fail to see: what a linear map finds in the encoder's features, trained or not, is there. (It
+    does not see what lies in an interaction alone.) Mean of: a quarter of the probe's gain in log loss,
+    less the model's own gain.
+``impact stays``
+    V hardly falls when what was missing is there: so it was never about that. Mean of: V_complete, less
+    three quarters of V_missing.
+``overfit``
+    What is always seen has been memorised. Predictions without the modality are surer on training rows
+    than on new ones, and there V is too small. Mean of: three quarters of the validation log loss, less
+    the training log loss.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from primo_pyro.clusters import FLAT
+from primo_pyro.errors import CollapseWarning, OverfitWarning
+from primo_pyro.evaluation import log_losses
+from primo_pyro.impact import standard_error
+from primo_pyro.modalities import Modalities
+from primo_pyro.prediction import Summary, summarise
+
+MIN_ROWS = 50  # complete validation rows; on fewer a standard error says little
+PROBE_ROWS = 2000  # complete training rows for the probe; more change little and cost time
+A_QUARTER = 0.25
+LIMIT = 2.0  # standard errors
+
+ROWS_AT_A_TIME = 512  # through the encoders
+COLUMNS = ["check", "modality", "seen", "reference", "excess", "standard_error", "found"]
+
+
+def diagnose(
+    model, x: Modalities, y, x_val: Modalities, y_val, *, num_samples: int, seed: int
+) -> pd.DataFrame:
+    """All checks of a trained model.
+
+    Parameters
+    ----------
+    model
+        A `PrimoModel`.
+    x, y
+        The rows it was trained on, and labels ``[T]`` from 0.
+    x_val, y_val
+        Rows it was not trained on, and labels ``[N]``.
+    num_samples
+        Draws per row.
+    seed
+        Decides which training rows are looked at, and about the draws.
+
+    Returns
+    -------
+    DataFrame
+        A row per check: ``check``; ``modality``; the two means compared, ``seen`` and ``reference``;
+        ``excess``, which should not be positive, its ``standard_error``, and whether the failure was
+        ``found``. No rows without an optional modality, or with fewer than 50 complete validation rows.
+    """
+    optional = tuple(model.prior)
+    shown = np.flatnonzero(x_val.complete)
+    if not optional or len(shown) < MIN_ROWS:
+        return pd.DataFrame(columns=COLUMNS)
+
+    def summary(x: Modalities) -> Summary:
+        return summarise(model, x, num_samples=num_samples, kind="sobol", seed=seed)
+
+    def hidden_losses(x: Modalities, y) -> np.ndarray:
+        return log_losses(y, summary(x.drop(*optional)).probabilities)
+
+    order = np.random.default_rng(seed).permutation(len(x))
+    rows, labels = x_val[shown], y_val[shown]
+    missing, complete = summary(rows.drop(*optional)), summary(rows)
+    everything, some = " and ".join(optional), order[: len(x_val)]
+    lines = [
+        impact_stays(missing.impact, complete.impact, everything),
+        overfit(hidden_losses(x[some], y[some]), hidden_losses(x_val, y_val), everything),
+    ]
+    probed = order[x.complete[order]][:PROBE_ROWS]
+    if len(np.unique(y[probed])) > 1:
+        train, new = _features(model, x[probed], optional), _features(model, rows, optional)
+        classes = complete.probabilities.shape[1]
+        probes = {m: probe(train[m], y[probed], new[m], classes) for m in train}
+        for m in optional:
+            without = missing if optional == (m,) else summary(rows.drop(m))
+            p = without.probabilities, complete.probabilities
+            lines.append(collapse(labels, *p, probes[m], probes[None], m))
+    return pd.DataFrame(lines)
+
+
+@torch.no_grad()
+def _features(model, x: Modalities, optional: tuple[str, ...]) -> dict[str | None, np.ndarray]:
+    """Representations side by side ``[N, F]``: without each optional modality, and (None) with all."""
+    parts = []
+    for start in range(0, len(x), ROWS_AT_A_TIME):
+        h = model.encoder(x[start : start + ROWS_AT_A_TIME])
+        parts.append({m: (h if m is None else h.drop(m)).fused().cpu().numpy() for m in (None, *optional)})
+    return {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
+
+
+def collapse(
+    y,
+    without: np.ndarray,
+    complete: np.ndarray,
+    probe_without: np.ndarray,
+    probe_complete: np.ndarray,
+    modality: str,
+) -> dict:
+    """Whether a latent has collapsed: predictions ``[N, C]`` of model and probe, labels ``[N]`` from 0.
+
+    ``seen`` is the model's mean gain in log loss from the modality, ``reference`` the probe's.
+
+    >>> y, unsure, sure = np.zeros(60, int), np.full((60, 2), 0.5), np.tile([0.99, 0.01], (60, 1))
+    >>> collapse(y, unsure, unsure, unsure, sure, "m")["found"]
+    True
+    >>> collapse(y, unsure, sure, unsure, sure, "m")["found"]
+    False
+    """
+    gain = log_losses(y, without) - log_losses(y, complete)
+    possible = log_losses(y, probe_without) - log_losses(y, probe_complete)
+    line = _line("collapse", modality, gain, possible, A_QUARTER * possible - gain)
+    informative = possible.mean() > LIMIT * standard_error(possible)
+    return line | {"found": bool(line["found"] and informative)}
+
+
+def impact_stays(impact_missing: np.ndarray, impact_complete: np.ndarray, modality: str) -> dict:
+    """Whether V ``[N]`` is hardly lower with the modality (``seen``) than without (``reference``).
+
+    >>> impact_stays(np.full(60, 0.2), np.full(60, 0.19), "m")["found"]
+    True
+    >>> impact_stays(np.full(60, 0.2), np.full(60, 0.01), "m")["found"]
+    False
+    """
+    excess = impact_complete - (1 - A_QUARTER) * impact_missing
+    line = _line("impact stays", modality, impact_complete, impact_missing, excess)
+    return line | {"found": bool(line["found"] and impact_missing.mean() > FLAT)}
+
+
+def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict:
+    """Whether log losses without the modality are far lower on training rows ``[T]`` (``seen``) than on
+    validation rows ``[N]`` (``reference``).
+
+    >>> random = np.random.default_rng(0)
+    >>> overfit(random.exponential(0.1, 200), random.exponential(0.5, 200), "m")["found"]
+    True
+    >>> overfit(random.exponential(0.5, 200), random.exponential(0.5, 200), "m")["found"]
+    False
+    """
+    share = 1 - A_QUARTER
+    excess = share * validation.mean() - training.mean()
+    error = np.hypot(share * standard_error(validation), standard_error(training))
+    return _named("overfit", modality, training, validation, excess, error)
+
+
+def _line(check: str, modality: str, seen, reference, excess: np.ndarray) -> dict:
+    return _named(check, modality, seen, reference, excess.mean(), standard_error(excess))
+
+
+def _named(check: str, modality: str, seen, reference, excess: float, error: float) -> dict:
+    found = bool(excess > LIMIT * error)
+    values = check, modality, seen.mean(), reference.mean(), excess, error, found
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def probe(h: np.ndarray, y: np.ndarray, h_new: np.ndarray, num_classes: int) -> np.ndarray:
+    """Predictions ``[N, C]`` of a logistic regression on features ``[T, F]``, for new features ``[N, F]``.
+
+    The penalty is strong: representations of training rows say more about their labels than those of new
+    rows, and many of their features are copies of each other.
+
+    >>> h = np.random.default_rng(0).normal(size=(200, 3))
+    >>> probe(h, (h[:, 0] > 0).astype(int), np.array([[2.0, 0, 0], [-2.0, 0, 0]]), 2).argmax(1)
+    array([1, 0])
+    """
+    regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is as good a reference
+        regression.fit(h, y)
+    p = np.zeros((len(h_new), num_classes))
+    p[:, regression.classes_] = regression.predict_proba(h_new)
+    return p
+
+
+def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
+    """One warning for each check that has found something.
+
+    Warns
+    -----
+    CollapseWarning
+        For ``collapse`` and ``impact stays``.
+    OverfitWarning
+        For ``overfit``.
+    """
+    for check, lines in frame[frame["found"].astype(bool)].groupby("check", sort=False):
+        category, seen, cure = SAYS[check]
+        what = "; ".join(seen.format(**line) for line in lines.to_dict("records"))
+        warnings.warn(f"{what}. {cure}", category, stacklevel=stacklevel + 1)
+
+
+SAYS = {
+    "collapse": (
+        CollapseWarning,
+        "The latent of {modality!r} has collapsed: on complete validation rows {modality!r} lowers the log "
+        "loss by {seen:.3f} nats, and that of a logistic regression on the encoders' output by "
+        "{reference:.3f}",
+        "Predictions with it are hardly better than without, and V says nothing about it. Use "
+        "objective='calibrated'; if that is in use, train longer, raise learning_rate, or lower tie and "
+        "anchor.",
+    ),
+    "impact stays": (
+        CollapseWarning,
+        "V hardly falls once {modality} is there: on complete validation rows it is {reference:.3f} without "
+        "and {seen:.3f} with",
+        "It then measures label noise, or a latent without shape, and not what is missing. Use "
+        "objective='calibrated'; if that is in use, train longer, raise forecast or num_particles, or lower "
+        "latent_dim. Trust the gap of impact_gap rather than V.",
+    ),
+    "overfit": (
+        OverfitWarning,
+        "With {modality} hidden the log loss is {seen:.3f} on training rows and {reference:.3f} on "
+        "validation rows",
+        "What is always seen has been memorised, and on new rows V is too small. Raise dropout or "
+        "weight_decay, lower max_epochs or patience, or bring more rows; calibrate_impact mends the scale "
+        "of V.",
+    ),
+}
