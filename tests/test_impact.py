@@ -11,7 +11,7 @@ from primo_pyro.data import make_xor
 from primo_pyro.errors import CostError, DrawsError, ModalityError, ToleranceWarning
 from primo_pyro.evaluation import impact_calibration
 from primo_pyro.impact import entropy, impact_bounds, normalised_impact, total_variation, uncertainty
-from primo_pyro.prediction import stream_logits
+from primo_pyro.prediction import stream_draws
 
 # --- Arrays --------------------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ def test_uncertainty_of_predictions(xor):
 def test_plausible_labels_in_chunks_are_those_of_all_rows(xor, monkeypatch):
     x = make_xor(30, random_state=6)[0].drop("m")
     whole = xor.plausible_labels(x)
-    monkeypatch.setattr(classifier, "stream_logits", partial(stream_logits, max_cells=7 * xor.num_samples))
+    monkeypatch.setattr(classifier, "stream_draws", partial(stream_draws, max_cells=7 * xor.num_samples))
     parts = xor.plausible_labels(x)
     assert parts["row"].tolist() == whole["row"].tolist()
     np.testing.assert_allclose(parts["weight"], whole["weight"], atol=1e-3)  # logits are of single precision

@@ -37,7 +37,7 @@ from primo_pyro.baselines.base import require_roles
 from primo_pyro.baselines.generative import LatentClassifier, flattened, with_label
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations
-from primo_pyro.prediction import draw_logits
+from primo_pyro.prediction import draw
 
 
 class CovariateModel(PyroModule):
@@ -172,8 +172,9 @@ class LVAEClassifier(LatentClassifier):
     def _noise_dim(self) -> int:
         return sum(v.features for v in self.model_.values.values()) + self.latent_dim
 
-    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
-        return draw_logits(self.model_, x, points).double().softmax(-1)
+    def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = draw(self.model_, x, points, ["z", "logits"])
+        return drawn["z"], drawn["logits"].double().softmax(-1)
 
     def _latents(self, x: Modalities) -> Tensor:
         h = self.model_.encoder(x)

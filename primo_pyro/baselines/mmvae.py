@@ -178,13 +178,13 @@ class MMVAEClassifier(LatentClassifier):
     def _noise_dim(self) -> int:
         return self.latent_dim + 1
 
-    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
+    def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale, present = self.program_.guide.experts(x)
         order = present.long().argsort(dim=-1, descending=True, stable=True)  # those that are there first
         uniform = torch.special.ndtr(points[:, -1:])  # [K, 1], picks the expert
         chosen = order[torch.arange(len(loc), device=loc.device), (uniform * present.sum(-1)).long()]
         z = of_expert(loc, chosen) + of_expert(scale, chosen) * points[:, None, :-1]  # [K, B, d]
-        return self.model_.likelihood(z).double().softmax(-1)
+        return z, self.model_.likelihood(z).double().softmax(-1)
 
     def _latents(self, x: Modalities) -> Tensor:
         loc, _, present = self.program_.guide.experts(x)
