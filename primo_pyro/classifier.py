@@ -407,8 +407,15 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         return softmax(logits.astype(float), axis=-1)
 
     def sample_latents(self, x, num_samples: int | None = None) -> np.ndarray:
-        """The latents ``[K, N, d]`` of the same draws, those of all optional modalities side by side."""
+        """The latents ``[K, N, d]`` of the same draws, those of all optional modalities side by side.
+
+        Raises
+        ------
+        ModalityError
+            Where no modality is optional.
+        """
         x = self._as_known_rows(x)
+        self._require_optional()
         each = [np.concatenate([*self._streamed(f"z_{m}", x, num_samples)], axis=1) for m in self.optional_]
         return np.concatenate(each, axis=2)
 
@@ -497,11 +504,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             Where an optional modality is absent in some row, or there is none.
         """
         check_is_fitted(self, "model_")
-        if not self.optional_:
-            raise ModalityError(
-                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
-                "Fit with rows in which one is absent, or name it in optional."
-            )
+        self._require_optional()
 
         def learnt(modality):
             gap = self.impact_gap(x, modality)
@@ -663,6 +666,13 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             See `primo_pyro.persistence.load_estimator`.
         """
         return load_estimator(cls, folder, encoders, device)
+
+    def _require_optional(self) -> None:
+        if not self.optional_:
+            raise ModalityError(
+                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
+                "Fit with rows in which one is absent, or name it in optional."
+            )
 
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:

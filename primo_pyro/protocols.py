@@ -29,7 +29,9 @@ class Protocol:
     primo
         Those of PRIMO, under every objective.
     own
-        Those of single methods, by their names in `primo_pyro.comparison.METHODS`.
+        Those of single methods, by their names in `primo_pyro.comparison.METHODS`; they go before the others.
+        What ``benchmarks/tune_baselines.py`` finds on a data set belongs here. (What it found on XOR are the
+        defaults of the baselines' classes.)
     """
 
     seeds: int
@@ -42,8 +44,8 @@ class Protocol:
 XOR = Protocol(
     seeds=4,
     epochs=15,
-    networks={"batch_size": 128, "hidden_dim": 128, "learning_rate": 3e-3, "patience": None},
-    primo={"latent_dim": 2},
+    networks={"batch_size": 128, "hidden_dim": 128, "patience": None},
+    primo={"latent_dim": 2, "learning_rate": 3e-3},
     own={"primo (paper)": {"learning_rate": 1e-3}},  # with its one draw a step, 3e-3 is too fast
 )
 
@@ -75,5 +77,8 @@ PHYSIONET_2012 = Protocol(
     epochs=12,
     networks=MIMIC3.networks | {"hidden_dim": 96, "learning_rate": 2e-3, "dropout": 0.5},
     primo=MIMIC3.primo,
-    own=MIMIC3.own,
+    own=MIMIC3.own
+    | {
+        # "mvae": {"learning_rate": ..., "label_weight": ...}, and so on: by method, what a search has found
+    },
 )

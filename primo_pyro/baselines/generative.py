@@ -186,12 +186,16 @@ class LatentClassifier(NetworkClassifier):
 
     def _probabilities(self, x: Modalities) -> np.ndarray:
         points = self._points(VALIDATION_SAMPLES)
-        return self._by_rows(lambda rows: self._draw(rows, points)[1].mean(0), x, _rows_at_a_time(len(points)))
+        return self._by_rows(
+            lambda rows: self._draw(rows, points)[1].mean(0), x, _rows_at_a_time(len(points))
+        )
 
     def _sample(self, which: int, x, num_samples: int | None) -> np.ndarray:
         points = self._points(num_samples or self.num_samples)
         size = _rows_at_a_time(len(points))
-        return self._by_rows(lambda rows: self._draw(rows, points)[which], self._as_known_rows(x), size, axis=1)
+        return self._by_rows(
+            lambda rows: self._draw(rows, points)[which], self._as_known_rows(x), size, axis=1
+        )
 
     def _points(self, num_samples: int) -> Tensor:
         points = standard_normal_points(num_samples, self._noise_dim(), "sobol", seed=0)

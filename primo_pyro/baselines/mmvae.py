@@ -21,7 +21,8 @@ That is why it cannot express XOR. Every z is drawn by an expert that has seen o
 x_m < 0, each of the two alone makes the label a coin flip, and the average of two coin flips is a coin flip,
 though both together are certain. More training does not help: it is the form of q. (Where one modality alone
 is certain, as for x_o > 0, the average leans the right way. So the log loss stays far from 0, and the
-accuracy hangs on which side of 1/2 a coin flip is estimated to lie.)
+accuracy hangs on which side of 1/2 a coin flip is estimated to lie: on XOR about .66, as the Bayes rule
+without m, whether m is there or not.)
 """
 
 from __future__ import annotations
