@@ -27,7 +27,8 @@ from primo_pyro.protocols import XOR
 from primo_pyro.tasks import xor
 
 SCENARIOS = ("missing", "complete")
-DRAWS = 64  # of which each row shows one
+DRAWS = 512  # of which each row shows one
+PICTURED = 1500  # rows in each panel
 COLUMNS = 6  # panels side by side
 
 
@@ -87,8 +88,11 @@ def panels(rows: pd.DataFrame, columns: tuple[str, str], heads: dict, title: str
                 ax.set(xticks=[], yticks=[])
                 ax.set_title(heads[method, scenario], loc="left", fontsize="medium")
             else:
-                last = i % COLUMNS == wide - 1 or i == len(methods) - 1
-                label_scatter(chosen, *columns, heads[method, scenario], legend=last, ax=ax)
+                label_scatter(chosen, *columns, heads[method, scenario], labels=[0, 1], ax=ax)
+                legend = ax.get_legend()
+                legend.remove()
+    names = [text.get_text() for text in legend.get_texts()]
+    figure.legend(legend.legend_handles, names, title="label", frameon=False, loc="outside right upper")
     figure.suptitle(title)
     save(figure, path)
 
@@ -119,7 +123,7 @@ def main() -> None:
     save(figure, args.out / "scores.png")
 
     accuracy = results.query("metric == 'accuracy' and seed == 0").set_index(["method", "scenario"])["value"]
-    rows = drawn_rows(classifiers, x)
+    rows = drawn_rows(classifiers, x[:PICTURED])
     what = {"missing": "m missing", "complete": "complete"}
     heads = {
         (method, scenario): f"{method}\n{what[scenario]}"
@@ -131,15 +135,16 @@ def main() -> None:
         rows,
         ("o", "m"),
         heads,
-        "Predicted labels: without m a method that knows its doubt says both where o < 0; with m it cuts out "
-        "the quadrants",
+        "Labels predicted in the plane of o and m, one draw a row. Where o < 0 the label hangs on m:\n"
+        "without m (above) draws should say both, with m (below) the quadrants should part.",
         args.out / "labels.png",
     )
     panels(
         rows.dropna(subset=["first", "second"]).rename(columns={"first": "latent 1", "second": "latent 2"}),
         ("latent 1", "latent 2"),
         {place: head.split(", accuracy")[0] for place, head in heads.items()},
-        "Latents, in the colour of the label that is predicted there (more than two: principal components)",
+        "Where the latents lie, one draw a row, in the colour of the label that is predicted there.\n"
+        "Methods without draws: their representations. Of more than two dimensions two principal components.",
         args.out / "latents.png",
     )
 

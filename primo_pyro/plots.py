@@ -8,7 +8,7 @@ between two predictions, from 0 to 1 and without unit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -211,7 +211,7 @@ def method_scores(
 
 
 def label_scatter(
-    frame: pd.DataFrame, x: str, y: str, title: str, legend: bool = False, ax: Axes | None = None
+    frame: pd.DataFrame, x: str, y: str, title: str, labels: Sequence | None = None, ax: Axes | None = None
 ) -> Axes:
     """Rows in a plane, each in the colour of a label: of inputs, or of latents (Figures 11, 12).
 
@@ -223,8 +223,9 @@ def label_scatter(
         Names of these columns.
     title
         Whose labels they are.
-    legend
-        Whether to say which colour is which label.
+    labels
+        All labels in the order of their colours, for panels of which one may lack a label; None: those that
+        the frame has.
 
     Examples
     --------
@@ -233,15 +234,14 @@ def label_scatter(
     'o'
     """
     ax = _axes(ax, title, x, y)
-    labels = sorted(frame["label"].unique())
+    labels = sorted(frame["label"].unique()) if labels is None else list(labels)
     # Two labels get two hues; more are taken for an order, from dark to light.
     colours = [SKY, RED] if len(labels) <= 2 else sns.color_palette("viridis", len(labels))
     sns.scatterplot(
         frame, x=x, y=y, hue="label", hue_order=labels, palette=colours[: len(labels)], s=7, linewidth=0,
-        legend=legend, ax=ax,
+        ax=ax,
     )  # fmt: skip
-    if legend:
-        ax.legend(frameon=False, title="label", markerscale=2, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    ax.legend(frameon=False, title="label", markerscale=2, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
 
 

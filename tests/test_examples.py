@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED
+from primo_pyro.protocols import XOR
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 HELPERS = {"common.py"}
@@ -54,10 +57,16 @@ def write_mimic3(home):
 
 
 GENERATED = {"avmnist": write_avmnist, "physionet2012": write_physionet2012, "mimic3": write_mimic3}
+XOR_PICTURES = {"gap.png", "truth.png", "scores.png", "labels.png", "latents.png"}
 # Of each run: the example, its flags, and the pictures that it writes.
 RUNS = {
     "digits": ("digits.py", ["--rows", "300"], {"impact.png", "rows.png"}),
-    "xor": ("xor.py", ["--rows", "600"], {"gap.png", "truth.png"}),
+    "xor": ("xor.py", ["--rows", "600"], XOR_PICTURES),
+    "xor, all methods": (
+        "xor.py",
+        ["--rows", "400", "--methods", "all", "--objective", "calibrated"],
+        XOR_PICTURES,
+    ),
     "avmnist": (
         "avmnist.py",
         ["--rows", "100", "--optional", "image"],
@@ -70,7 +79,7 @@ RUNS = {
     ),
     "physionet2012, three modalities": (
         "physionet2012.py",
-        ["--view", "three", "--objective", "paper"],
+        ["--view", "three", "--objective", "paper", "--methods", "default", "mvae"],
         {"impact_in_hospital_death.png", "rows_in_hospital_death.png"},
     ),
     "mimic3": (
@@ -83,6 +92,26 @@ RUNS = {
 
 def test_every_example_is_listed():
     assert {path.name for path in EXAMPLES.glob("*.py")} - HELPERS == {name for name, _, _ in RUNS.values()}
+
+
+def test_methods_are_a_set_or_names_and_primo(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import common
+
+    def chosen(*flags):
+        return common.methods_of(common.parser("", XOR, out="out", rows=1).parse_args(flags))
+
+    default = [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED, "primo (paper)", "primo"]
+    assert chosen() == chosen("--methods", "default") == default
+    assert sorted(chosen("--methods", "all")) == sorted(METHODS)
+    assert chosen("--methods", "lvae", "unimodal", "lvae", "--objective", "paper") == [
+        "lvae",
+        "unimodal",
+        "primo (paper)",
+    ]
+    with pytest.raises(SystemExit):
+        chosen("--methods", "magic")
+    assert "invalid choice: 'magic'" in capsys.readouterr().err
 
 
 def run(name, flags, data, out):
@@ -107,9 +136,13 @@ def test_example_runs(case, tmp_path):
     if stem in GENERATED:
         GENERATED[stem](tmp_path / "data" / stem)
     out = tmp_path / "out"
-    ran, _ = run(name, flags, tmp_path / "data", out)
+    ran, results = run(name, flags, tmp_path / "data", out)
     assert pictures | {"results.csv"} == {path.name for path in out.iterdir()}
     assert "DEMO" not in ran.stdout
+    if "all" in flags:
+        assert set(results["method"]) == {*METHODS, "entropy", "neighbours"} - {"primo (paper)"}
+    if "three" in flags:
+        assert "left out, neighbours" in ran.stdout
 
 
 @pytest.mark.slow
