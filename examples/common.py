@@ -13,7 +13,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from primo_pyro.comparison import FREQUENCIES, NEVER_DROPPED, Task, compare, table
+from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare, table
 from primo_pyro.protocols import Protocol
 
 METRICS = {
@@ -24,8 +24,20 @@ METRICS = {
     "auprc": "AUPRC",
     "mean_impact": "mean V",
     "slope": "change / V",
+    "impact_error": "|V - V*|",
+    "impact_correlation": "corr. V, V*",
+}
+OF_IMPACT = {
+    "mean_impact": "mean",
+    "impact_error": "error",
+    "impact_correlation": "corr. with V*",
+    "impact_rank_correlation": "rank corr. with V*",
+    "reference_slope": "change / estimate",
+    "reference_rank_correlation": "rank corr. with change",
 }
 PRIMO = {"both": ["primo (paper)", "primo"], "calibrated": ["primo"], "paper": ["primo (paper)"]}
+OTHERS = [FREQUENCIES, *(name for name in METHODS if name != FREQUENCIES and name not in PRIMO["both"])]
+SETS = {"default": [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED], "all": OTHERS}
 
 
 def parser(
@@ -39,10 +51,24 @@ def parser(
     flags.add_argument("--seeds", type=int, default=protocol.seeds, help="repeats: data, networks and draws")
     flags.add_argument("--rows", type=int, default=rows, help=rows_help)
     flags.add_argument("--epochs", type=int, default=protocol.epochs, help="at most so many epochs")
+    flags.add_argument(
+        "--methods",
+        nargs="+",
+        choices=[*SETS, *METHODS],
+        default=["default"],
+        metavar="METHOD",
+        help="to compare, beside PRIMO: default, all, or some of " + ", ".join(map(repr, OTHERS)),
+    )
     flags.add_argument("--objective", choices=list(PRIMO), default="both", help="of PRIMO")
     flags.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     flags.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     return flags
+
+
+def methods_of(args: argparse.Namespace) -> list[str]:
+    """What the flags ask for; PRIMO always is among them, since pictures are of it."""
+    named = [method for name in args.methods for method in SETS.get(name, [name])]
+    return list(dict.fromkeys([*named, *PRIMO[args.objective]]))
 
 
 def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> list[dict]:
@@ -50,9 +76,9 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
     args.out.mkdir(parents=True, exist_ok=True)
     parts, fitted = [], []
     for task in tasks:
-        results, classifiers = compare(
+        results, classifiers, left_out = compare(
             task,
-            [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED, *PRIMO[args.objective]],
+            methods_of(args),
             range(args.seeds),
             settings={**protocol.networks, "max_epochs": args.epochs, "device": args.device},
             primo_settings=protocol.primo,
@@ -64,7 +90,18 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
         fitted.append(classifiers)
         # After each task: what is done is kept where a later one is interrupted.
         pd.concat(parts).to_csv(args.out / "results.csv", index=False)
-        show(f"{task.name}: test rows, mean ± standard deviation over {args.seeds} seeds", results, METRICS)
+        for name, why in left_out.items():
+            print(f"left out, {name}: {why}")
+        over = f"mean ± standard deviation over {args.seeds} seeds"
+        of_methods, missing = results["method"].isin(METHODS), results["scenario"] == "missing"
+        show(f"{task.name}: test rows, {over}", results[of_methods], METRICS)
+        show(
+            f"Estimates of impact, {' and '.join(task.optional)} missing, {over}.\n"
+            f"Change: from the unimodal prediction to that of {NEVER_DROPPED!r}. Entropy: of the unimodal "
+            "prediction, in nats.\nNeighbours: spread over completions from the nearest training rows.",
+            results[missing],
+            OF_IMPACT,
+        )
     if len(tasks) > 1:
         accuracy = pd.concat(parts).query("metric == 'accuracy'")
         accuracy = accuracy.assign(metric=accuracy["dataset"], value=100 * accuracy["value"])
@@ -73,7 +110,9 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
 
 
 def show(title: str, results: pd.DataFrame, columns: dict[str, str]) -> None:
-    """Print a table with its title."""
+    """Print a table with its title; a metric that nothing has gets no column."""
+    measured = set(results["metric"])
+    columns = {metric: head for metric, head in columns.items() if metric in measured}
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(f"\n{title}\n{table(results, columns).to_string()}")
 

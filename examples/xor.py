@@ -1,26 +1,105 @@
 """XOR of two signs, where every answer is known exactly.
 
-    python examples/xor.py --out out/xor
+    python examples/xor.py --out out/xor --methods all
 
 ``o`` is always seen, ``m`` may be missing. Where o < 0 the label hangs on m alone, where o > 0 on o almost
 alone; the exact impact of m is a formula (`primo_pyro.data.xor_impact`). ``gap.png`` shows where in the plane
-m matters, ``truth.png`` how far predicted impact is from the exact one.
+m matters, ``truth.png`` how far predicted impact is from the exact one. Of every method, ``scores.png`` shows
+accuracy and log loss beside the best that can be reached, ``labels.png`` which labels it predicts where, and
+``latents.png`` where its latents lie. In the last two a method that predicts by draws shows one draw a row.
 """
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-from common import METRICS, parser, primo_of, run, save
+import warnings
 
-from primo_pyro.plots import gap_scatter, impact_against_truth
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from common import parser, primo_of, run, save
+from sklearn.decomposition import PCA
+
+from primo_pyro.comparison import FREQUENCIES
+from primo_pyro.data.xor import BAYES_ACCURACY, BAYES_LOG_LOSS
+from primo_pyro.errors import ModalityError, UnseenPatternWarning
+from primo_pyro.plots import gap_scatter, impact_against_truth, label_scatter, method_scores
 from primo_pyro.protocols import XOR
 from primo_pyro.tasks import xor
+
+SCENARIOS = ("missing", "complete")
+DRAWS = 512  # of which each row shows one
+PICTURED = 1500  # rows in each panel
+COLUMNS = 6  # panels side by side
+
+
+def one_draw(clf, x, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """Each row's label ``[N]`` and latent ``[N, d]`` under a draw of its own, or those without draws."""
+    if not hasattr(clf, "sample_latents"):
+        return clf.predict(x), clf.latents(x) if hasattr(clf, "latents") else None
+    draw, row = random.integers(DRAWS, size=len(x)), np.arange(len(x))
+    label = clf.classes_[clf.sample_predictions(x, DRAWS)[draw, row].argmax(-1)]
+    return label, clf.sample_latents(x, DRAWS)[draw, row]
+
+
+def drawn_rows(classifiers: dict, x) -> pd.DataFrame:
+    """What each method of the first seed says of each row: ``method, scenario, o, m, label, first, second``.
+
+    More than two latents are shown by their first two principal components.
+    """
+    parts = []
+    for (method, seed), clf in classifiers.items():
+        if seed != 0 or method == FREQUENCIES:
+            continue
+        of_method = []
+        for scenario, shown in zip(SCENARIOS, (x.drop("m"), x), strict=True):
+            try:
+                with warnings.catch_warnings(action="ignore", category=UnseenPatternWarning):
+                    label, z = one_draw(clf, shown, np.random.default_rng(0))
+            except ModalityError:
+                continue  # it cannot predict these rows
+            place = {"o": x.values["o"][:, 0], "m": x.values["m"][:, 0]}
+            of_method.append((pd.DataFrame({"scenario": scenario, **place, "label": label}), z))
+        frame = pd.concat([frame for frame, _ in of_method]).assign(method=method)
+        latents = [z for _, z in of_method if z is not None]
+        if latents:
+            z = np.concatenate(latents)
+            frame[["first", "second"]] = z if z.shape[1] == 2 else PCA(2, random_state=0).fit_transform(z)
+        parts.append(frame)
+    return pd.concat(parts)
+
+
+def panels(rows: pd.DataFrame, columns: tuple[str, str], heads: dict, title: str, path) -> None:
+    """A column per method, without m above and with it below; ``heads`` are titles by method and scenario."""
+    methods = list(dict.fromkeys(rows["method"]))
+    bands = -(-len(methods) // COLUMNS)
+    wide = min(COLUMNS, len(methods))
+    figure, axes = plt.subplots(
+        2 * bands, wide, figsize=(1 + 2.7 * wide, 5.4 * bands), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for i, method in enumerate(methods):
+        for j, scenario in enumerate(SCENARIOS):
+            ax = axes[2 * (i // COLUMNS) + j, i % COLUMNS]
+            ax.set_axis_on()
+            chosen = rows[(rows["method"] == method) & (rows["scenario"] == scenario)]
+            if chosen.empty:
+                ax.text(0.5, 0.5, "cannot predict\nwithout m", ha="center", transform=ax.transAxes)
+                ax.set(xticks=[], yticks=[])
+                ax.set_title(heads[method, scenario], loc="left", fontsize="medium")
+            else:
+                label_scatter(chosen, *columns, heads[method, scenario], labels=[0, 1], ax=ax)
+                legend = ax.get_legend()
+                legend.remove()
+    names = [text.get_text() for text in legend.get_texts()]
+    figure.legend(legend.legend_handles, names, title="label", frameon=False, loc="outside right upper")
+    figure.suptitle(title)
+    save(figure, path)
 
 
 def main() -> None:
     flags = parser(__doc__.splitlines()[0], XOR, out="out/xor", rows=40_000, rows_help="rows in all")
     args = flags.parse_args()
-    METRICS.update(impact_error="|V - V*|", impact_correlation="corr. V, V*")
     task = xor(args.rows)
     (classifiers,) = run([task], args, XOR)
 
@@ -33,6 +112,41 @@ def main() -> None:
     figure, ax = plt.subplots(figsize=(5.5, 5.5))
     impact_against_truth(gap["impact_missing"], task.impact(x), ax=ax)
     save(figure, args.out / "truth.png")
+
+    results = pd.read_csv(args.out / "results.csv")
+    methods = results.query("metric == 'accuracy'")["method"].nunique()
+    figure, axes = plt.subplots(1, 2, figsize=(13, 1.5 + 0.35 * methods), sharey=True, layout="constrained")
+    best = {"missing": BAYES_ACCURACY, "complete": 1.0}
+    method_scores(results, "accuracy", "Accuracy", best, ax=axes[0]).get_legend().remove()
+    best = {"missing": BAYES_LOG_LOSS, "complete": 0.0}
+    method_scores(results, "log_loss", "Log loss (nats; lower is better)", best, ax=axes[1])
+    save(figure, args.out / "scores.png")
+
+    accuracy = results.query("metric == 'accuracy' and seed == 0").set_index(["method", "scenario"])["value"]
+    rows = drawn_rows(classifiers, x[:PICTURED])
+    what = {"missing": "m missing", "complete": "complete"}
+    heads = {
+        (method, scenario): f"{method}\n{what[scenario]}"
+        + (f", accuracy {accuracy[method, scenario]:.3f}" if (method, scenario) in accuracy else "")
+        for method in rows["method"].unique()
+        for scenario in SCENARIOS
+    }
+    panels(
+        rows,
+        ("o", "m"),
+        heads,
+        "Labels predicted in the plane of o and m, one draw a row. Where o < 0 the label hangs on m:\n"
+        "without m (above) draws should say both, with m (below) the quadrants should part.",
+        args.out / "labels.png",
+    )
+    panels(
+        rows.dropna(subset=["first", "second"]).rename(columns={"first": "latent 1", "second": "latent 2"}),
+        ("latent 1", "latent 2"),
+        {place: head.split(", accuracy")[0] for place, head in heads.items()},
+        "Where the latents lie, one draw a row, in the colour of the label that is predicted there.\n"
+        "Methods without draws: their representations. Of more than two dimensions two principal components.",
+        args.out / "latents.png",
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
 from sklearn.utils.validation import check_is_fitted
@@ -28,7 +29,7 @@ from primo_pyro.model import PrimoModel
 from primo_pyro.networks import encoders_for
 from primo_pyro.objective import Anchored, Objective
 from primo_pyro.persistence import load_estimator, save_estimator
-from primo_pyro.prediction import Summary, stream_logits, summarise
+from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.training import train
 
 MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
@@ -271,7 +272,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, x) -> np.ndarray:
         """Average prediction ``[N, C]`` over the latents (Eq. 8), for any pattern of absence."""
-        return self._summary(x).probabilities
+        return self.summarise(x).probabilities
 
     def predict(self, x) -> np.ndarray:
         """Most probable label ``[N]``."""
@@ -308,7 +309,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             Where that is not enough for the tolerance.
         """
         x = self._as_known_rows(x)
-        frame = self._impact_frame(self._summary(x, modality))
+        frame = self._impact_frame(self.summarise(x, modality))
         if tolerance is not None:
             self._draw_until(frame, x, modality, tolerance)
         return self._with_expected_change(frame, x, modality)
@@ -344,7 +345,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
                     f"Modality {name!r} is absent in {absent} of {len(x)} rows; the gap wants it in every "
                     f"row. Pass x[x.present[{name!r}]]."
                 )
-        missing, complete = self._summary(x.drop(*hidden)), self._summary(x)
+        missing, complete = self.summarise(x.drop(*hidden)), self.summarise(x)
         return pd.DataFrame(
             {
                 "impact_missing": missing.impact,
@@ -366,7 +367,29 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             }
         )
 
-    def _summary(self, x, modality: str | None = None, num_samples: int | None = None) -> Summary:
+    def summarise(self, x, modality: str | None = None, num_samples: int | None = None) -> Summary:
+        """Prediction and impact in one walk through the draws.
+
+        `predict_proba` and `predictive_impact` take one each; this is for who wants both.
+
+        Parameters
+        ----------
+        x, modality
+            As in `predictive_impact`.
+        num_samples
+            Draws K per row; None: the estimator's own.
+
+        Returns
+        -------
+        Summary
+            `primo_pyro.prediction.Summary`: ``probabilities`` ``[N, C]``, and ``impact``, ``impact_se``,
+            ``flip`` and ``information_gain``, each ``[N]``.
+
+        Raises
+        ------
+        ModalityError
+            Where the modality is not optional.
+        """
         x = self._as_known_rows(x)
         if modality is not None:
             self._checked_optional(modality)
@@ -378,6 +401,45 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             seed=self.seed_,
             modality=modality,
         )
+
+    # --- Single draws ----------------------------------------------------------------------------------
+
+    def sample_predictions(self, x, num_samples: int | None = None) -> np.ndarray:
+        """Predictions ``[K, N, C]`` under single draws; their average is ``predict_proba``.
+
+        Examples
+        --------
+        >>> from primo_pyro.data import make_xor
+        >>> x, y = make_xor(300, random_state=0)
+        >>> clf = PrimoClassifier(latent_dim=2, hidden_dim=16, max_epochs=2, random_state=0)
+        >>> clf = clf.fit(x.drop_at_random("m", random_state=0), y)
+        >>> clf.sample_predictions(x[:5], 16).shape, clf.sample_latents(x[:5], 16).shape
+        ((16, 5, 2), (16, 5, 2))
+        """
+        x = self._as_known_rows(x)
+        logits = np.concatenate([*self._streamed("logits", x, num_samples)], axis=1)
+        return softmax(logits.astype(float), axis=-1)
+
+    def sample_latents(self, x, num_samples: int | None = None) -> np.ndarray:
+        """The latents ``[K, N, d]`` of the same draws, those of all optional modalities side by side.
+
+        Raises
+        ------
+        ModalityError
+            Where no modality is optional.
+        """
+        x = self._as_known_rows(x)
+        self._require_optional()
+        each = [np.concatenate([*self._streamed(f"z_{m}", x, num_samples)], axis=1) for m in self.optional_]
+        return np.concatenate(each, axis=2)
+
+    def _streamed(self, site: str, x: Modalities, num_samples: int | None = None) -> Iterator[np.ndarray]:
+        """A site of the model ``[K, n, ...]`` under the draws of a few rows at a time."""
+        num_samples = num_samples or self.num_samples
+        stream = stream_draws(
+            self.model_, x, [site], num_samples=num_samples, kind=self.draws, seed=self.seed_
+        )
+        return (drawn[site] for drawn in stream)
 
     # --- Plausible labels ------------------------------------------------------------------------------
 
@@ -405,8 +467,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         """
         x = self._as_known_rows(x)
         seed, parts, start = self.seed_, [], 0
-        stream = stream_logits(self.model_, x, num_samples=self.num_samples, kind=self.draws, seed=seed)
-        for logits in stream:
+        for logits in self._streamed("logits", x):
             part = plausible_labels(
                 logits,
                 self.classes_,
@@ -434,7 +495,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
 
         ``total, aleatoric, resolvable``, see `primo_pyro.impact.uncertainty`.
         """
-        summary = self._summary(x)
+        summary = self.summarise(x)
         return uncertainty(summary.probabilities, summary.information_gain)
 
     def calibrate_impact(self, x, y=None) -> PrimoClassifier:
@@ -457,11 +518,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             Where an optional modality is absent in some row, or there is none.
         """
         check_is_fitted(self, "model_")
-        if not self.optional_:
-            raise ModalityError(
-                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
-                "Fit with rows in which one is absent, or name it in optional."
-            )
+        self._require_optional()
 
         def learnt(modality):
             gap = self.impact_gap(x, modality)
@@ -577,7 +634,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
                     stacklevel=3,
                 )
                 return
-            frame.iloc[rows] = self._impact_frame(self._summary(x[rows], modality, num_samples)).to_numpy()
+            frame.iloc[rows] = self._impact_frame(self.summarise(x[rows], modality, num_samples)).to_numpy()
 
     def _with_expected_change(self, frame: pd.DataFrame, x: Modalities, modality: str | None) -> pd.DataFrame:
         if not hasattr(self, "impact_calibrators_"):
@@ -623,6 +680,13 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             See `primo_pyro.persistence.load_estimator`.
         """
         return load_estimator(cls, folder, encoders, device)
+
+    def _require_optional(self) -> None:
+        if not self.optional_:
+            raise ModalityError(
+                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
+                "Fit with rows in which one is absent, or name it in optional."
+            )
 
     def _checked_optional(self, modality: str) -> str:
         if modality not in self.optional_:

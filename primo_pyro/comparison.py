@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import joblib
 import numpy as np
@@ -93,16 +93,50 @@ FREQUENCIES = "class frequencies"  # what is known before any modality is looked
 METHODS = NETWORKS | TREES | {FREQUENCIES: lambda task, **kw: FrequencyClassifier(**kw)}
 
 
+# Fits that draw latents take longest; they start first, so that none runs alone at the end.
+SLOW = frozenset({"lvae", "mvae", "mmvae", "primo (paper)", "primo"})
+
+
 def _entropy(classifier, task: Task, x: Modalities, x_test: Modalities) -> pd.DataFrame:
     return prediction_entropy(classifier, x_test)
 
 
 def _neighbours(classifier, task: Task, x: Modalities, x_test: Modalities) -> pd.DataFrame:
+    if len(task.optional) > 1:
+        raise ModalityError(
+            f"Neighbours complete one modality, and here {' and '.join(task.optional)} may be absent. "
+            "Compare on a task with one of them."
+        )
     return NeighbourCompletions(classifier, task.optional[0]).fit(x).predictive_impact(x_test)
 
 
 # What one would use in place of V: from the method whose fitted classifier it borrows to name and estimate.
 RIVALS = {"unimodal": ("entropy", _entropy), "multimodal": ("neighbours", _neighbours)}
+
+
+@dataclass
+class Fit:
+    """What one method came to with one seed.
+
+    Attributes
+    ----------
+    scores
+        By scenario, name of the method or rival, and metric.
+    classifier
+        The fitted estimator; None where it refused the task.
+    predictions
+        Scenario to the probabilities ``[N, C]`` of the test rows.
+    impacts
+        Name of the method or rival to its estimate of impact ``[N]``, the optional modality hidden.
+    refused
+        Name of the method or rival to why it cannot do the task.
+    """
+
+    scores: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    classifier: object = None
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    impacts: dict[str, np.ndarray] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -114,8 +148,20 @@ def compare(
     own_settings: Mapping[str, Mapping[str, object]] | None = None,
     n_jobs: int = 1,
     progress: bool = False,
-) -> tuple[pd.DataFrame, dict]:
+) -> tuple[pd.DataFrame, dict, dict[str, str]]:
     """Fit and score methods on a task.
+
+    Estimates of impact are those of the methods that predict by draws, and two rivals where the method that
+    they borrow is compared: ``entropy`` (of the unimodal prediction, in nats: a ranking, no V) and
+    ``neighbours`` (the spread of the multimodal predictions over the nearest rows' completions).
+
+    They are judged by two changes. By that between a method's *own* predictions without and with the modality
+    (``slope``, ``rank_correlation``, ...): does V mean what it says? A method that learns nothing from the
+    modality passes with a V of 0, and a rival has no such pair of predictions. Hence also by a change that
+    is *the same for all* (``reference_slope``, ``reference_rank_correlation``, ...), between the unimodal
+    prediction and that of the multimodal network that never lost the modality: this is what compares
+    estimates. It holds what two networks differ in by chance as well, so that the exact V too would have a
+    slope above 1 and a correlation below. It wants both references among the methods.
 
     Parameters
     ----------
@@ -143,15 +189,21 @@ def compare(
     results : DataFrame
         Tidy: ``dataset, method, scenario, seed, metric, value``. Scenarios: ``missing`` (the optional
         modality hidden in every test row), ``complete``, and ``training`` (``fit_seconds``). Metrics: those
-        of `primo_pyro.evaluation.scores`, and for methods with an impact how it fits the realised change
-        (`primo_pyro.evaluation.impact_calibration`) and the exact one.
+        of `primo_pyro.evaluation.scores`, and for estimates of impact those of
+        `primo_pyro.evaluation.impact_calibration` against the own change and, with ``reference_`` before the
+        name, against the references', and ``impact_error``, ``impact_correlation`` and
+        ``impact_rank_correlation`` against the exact impact.
     classifiers : dict
         The fitted estimator of each ``(method, seed)``.
+    left_out : dict
+        Methods and rivals that cannot do the task, and why.
 
     Raises
     ------
     ValueError
         For an unknown method.
+    ModalityError
+        Where no method can do the task.
     """
     seeds = list(seeds)
     if not isinstance(methods, Mapping):
@@ -160,28 +212,45 @@ def compare(
     if unknown:
         raise ValueError(f"There is no method {unknown[0]!r}; choose among {', '.join(METHODS)}.")
     of_method = {
-        method: _settings(method, settings, primo_settings or {}, own_settings or {}) for method in methods
+        method: settings_of(method, settings, primo_settings or {}, own_settings or {}) for method in methods
     }
-    jobs = [(method, seed) for seed in seeds for method in methods]
+    order = [(method, seed) for seed in seeds for method in methods]
+    jobs = sorted(order, key=lambda job: job[0] not in SLOW)
     tasks = (
         joblib.delayed(_fit_and_score)(task, method, methods[method], seed, of_method[method])
         for method, seed in jobs
     )
     running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    parts = list(tqdm(running, total=len(jobs), unit="fit", disable=not progress))
-    frame = pd.DataFrame([row for rows, _ in parts for row in rows]).assign(dataset=task.name)
-    columns = ["dataset", "method", "scenario", "seed", "metric", "value"]
-    return frame[columns], {job: clf for job, (_, clf) in zip(jobs, parts, strict=True)}
+    fits = dict(zip(jobs, tqdm(running, total=len(jobs), unit="fit", disable=not progress), strict=True))
+    left_out = {name: why for job in order for name, why in fits[job].refused.items()}
+    if set(methods) <= set(left_out):
+        raise ModalityError("No method can do this task. " + " ".join(left_out.values()))
+    for seed in seeds:
+        _judge_by_references({method: fits[method, seed] for method in methods})
+    rows = [
+        {"method": name, "scenario": scenario, "seed": seed, "metric": metric, "value": value}
+        for method, seed in order
+        for (scenario, name, metric), value in fits[method, seed].scores.items()
+    ]
+    results = pd.DataFrame(rows)
+    results.insert(0, "dataset", task.name)
+    classifiers = {job: fits[job].classifier for job in order if fits[job].classifier is not None}
+    return results, classifiers, left_out
 
 
-def _settings(method: str, of_networks: Mapping, of_primo: Mapping, own: Mapping[str, Mapping]) -> dict:
+def settings_of(method: str, of_networks: Mapping, of_primo: Mapping, own: Mapping[str, Mapping]) -> dict:
+    """The settings of one method, out of those for networks, for PRIMO and for single methods.
+
+    >>> settings_of("mvae", {"hidden_dim": 64, "dropout": 0.1}, {"latent_dim": 8}, {"mvae": {"dropout": 0.2}})
+    {'hidden_dim': 64, 'dropout': 0.2}
+    """
     general = [] if method in TREES or method == FREQUENCIES else [of_networks]
     if method.startswith("primo"):
         general.append(of_primo)
     return {name: value for part in (*general, own.get(method, {})) for name, value in part.items()}
 
 
-def _fit_and_score(task: Task, method: str, make: Callable, seed: int, settings: Mapping[str, object]):
+def _fit_and_score(task: Task, method: str, make: Callable, seed: int, settings: Mapping[str, object]) -> Fit:
     torch.set_num_threads(1)
     train, validation, (x_test, y_test) = task.rows(seed)
     if method != NEVER_DROPPED:
@@ -191,21 +260,27 @@ def _fit_and_score(task: Task, method: str, make: Callable, seed: int, settings:
     with warnings.catch_warnings():
         # What a fit has to say about itself is in the results.
         warnings.simplefilter("ignore", PrimoWarning)
-        classifier.fit(*train) if validation is None else classifier.fit(*train, validation=validation)
-        found = {("training", method, "fit_seconds"): time.perf_counter() - start}
+        try:
+            classifier.fit(*train) if validation is None else classifier.fit(*train, validation=validation)
+        except ModalityError as error:
+            return Fit(refused={method: str(error)})
+        fit = Fit({("training", method, "fit_seconds"): time.perf_counter() - start}, classifier)
         # The same rows in both scenarios: those whose optional modalities are known.
         known = np.logical_and.reduce([x_test.present[m] for m in task.optional])
         shown, y_test = x_test[known], np.asarray(y_test)[known]
-        scenarios = {"missing": shown.drop(*task.optional), "complete": shown}
-        found |= _scored(classifier, method, scenarios, y_test, task)
-        # A rival's only scores are those against the exact impact.
-        if method in RIVALS and task.impact is not None and len(task.optional) == 1:
+        _score(fit, method, {"missing": shown.drop(*task.optional), "complete": shown}, y_test)
+        if method in RIVALS:
             rival, estimate = RIVALS[method]
-            score = estimate(classifier, task, train[0], shown)["impact"].to_numpy()
-            found |= {("missing", rival, k): v for k, v in _against_truth(score, shown, task).items()}
-    one = {"seed": seed}
-    rows = [one | {"method": m, "scenario": s, "metric": k, "value": v} for (s, m, k), v in found.items()]
-    return rows, classifier
+            try:
+                fit.impacts[rival] = estimate(classifier, task, train[0], shown)["impact"].to_numpy()
+                fit.scores["missing", rival, "mean_impact"] = float(fit.impacts[rival].mean())
+            except ModalityError as error:
+                fit.refused[rival] = str(error)
+    if task.impact is not None:
+        truth = task.impact(shown)
+        for name, impact in fit.impacts.items():
+            _add(fit, name, _against_truth(impact, truth))
+    return fit
 
 
 def _dropped(part: tuple | None, task: Task, seed: int) -> tuple | None:
@@ -215,34 +290,48 @@ def _dropped(part: tuple | None, task: Task, seed: int) -> tuple | None:
     return x.drop_at_random(*task.optional, rate=task.rate, random_state=seed), y
 
 
-def _scored(classifier, method: str, scenarios: Mapping[str, Modalities], y, task: Task) -> dict:
-    found, predicted, impacts = {}, {}, {}
+def _score(fit: Fit, method: str, scenarios: Mapping[str, Modalities], y: np.ndarray) -> None:
+    classifier, impact = fit.classifier, None
     for scenario, x in scenarios.items():
         try:
-            p = predicted[scenario] = classifier.predict_proba(x)
+            if hasattr(classifier, "summarise"):
+                summary = classifier.summarise(x)
+                p, impact = summary.probabilities, summary.impact
+            else:
+                p = classifier.predict_proba(x)
         except ModalityError:
             continue  # what a method cannot do has no score
-        if hasattr(classifier, "predictive_impact"):
-            impacts[scenario] = classifier.predictive_impact(x)["impact"].to_numpy()
-        measured = scores(y, p, impacts.get(scenario), classifier.classes_)
-        found |= {(scenario, method, k): v for k, v in measured.items()}
-    if "missing" in impacts:
-        change = total_variation(predicted["missing"], predicted["complete"])
-        measured = impact_calibration(impacts["missing"], change)
-        measured |= _against_truth(impacts["missing"], scenarios["complete"], task)
-        found |= {("missing", method, k): v for k, v in measured.items()}
-    return found
+        fit.predictions[scenario] = p
+        if scenario == "missing" and impact is not None:
+            fit.impacts[method] = impact
+        _add(fit, method, scores(y, p, impact, classifier.classes_), scenario)
+    if method in fit.impacts:
+        change = total_variation(fit.predictions["missing"], fit.predictions["complete"])
+        _add(fit, method, impact_calibration(fit.impacts[method], change))
 
 
-def _against_truth(impact: np.ndarray, x: Modalities, task: Task) -> dict[str, float]:
-    if task.impact is None:
-        return {}
-    truth = task.impact(x)
+def _judge_by_references(fits: Mapping[str, Fit]) -> None:
+    """Add to one seed's fits how each estimate of impact foretells the change between the references."""
+    now, then = (fits[m].predictions if m in fits else {} for m in ("unimodal", NEVER_DROPPED))
+    if "missing" not in now or "complete" not in then:
+        return
+    change = total_variation(now["missing"], then["complete"])
+    for fit in fits.values():
+        for name, impact in fit.impacts.items():
+            measured = impact_calibration(impact, change)
+            _add(fit, name, {f"reference_{metric}": value for metric, value in measured.items()})
+
+
+def _against_truth(impact: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {
         "impact_error": float(np.abs(impact - truth).mean()),
         "impact_correlation": float(np.corrcoef(impact, truth)[0, 1]),
         "impact_rank_correlation": float(spearmanr(impact, truth).statistic),
     }
+
+
+def _add(fit: Fit, name: str, measured: Mapping[str, float], scenario: str = "missing") -> None:
+    fit.scores |= {(scenario, name, metric): value for metric, value in measured.items()}
 
 
 def table(results: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:

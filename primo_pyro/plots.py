@@ -8,6 +8,8 @@ between two predictions, from 0 to 1 and without unit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -150,6 +152,97 @@ def gap_scatter(
     ax.axvline(0, color=GREY, linewidth=1, linestyle=":")
     bar = ax.figure.colorbar(plt.cm.ScalarMappable(colours, "viridis"), ax=ax)
     bar.set_label("Gap: V missing - V complete")
+    return ax
+
+
+def method_scores(
+    results: pd.DataFrame,
+    metric: str,
+    label: str,
+    limits: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A score of each method without and with the modality (Figure 3, left).
+
+    Parameters
+    ----------
+    results
+        Tidy, from `primo_pyro.comparison.compare`: a dot is the mean over seeds, its bar the standard
+        deviation.
+    metric
+        Which of its metrics.
+    label
+        What that is, with its unit, for the axis.
+    limits
+        The best that can be reached, ``missing`` and ``complete``, where that is known.
+
+    Examples
+    --------
+    >>> one = {"method": "unimodal", "metric": "accuracy"}
+    >>> results = pd.DataFrame([one | {"scenario": "missing", "seed": 0, "value": 0.65},
+    ...                         one | {"scenario": "complete", "seed": 0, "value": 0.66}])
+    >>> ax = method_scores(results, "accuracy", "Accuracy", {"missing": 0.659}, ax=plt.figure().subplots())
+    >>> ax.get_title(loc="left")
+    'Accuracy: on its dashed line a dot is as good as can be'
+    """
+    limits = limits or {}
+    what = label.split(" (")[0]
+    title = f"{what}: on its dashed line a dot is as good as can be" if limits else f"{what} of each method"
+    ax = _axes(ax, title, label, "")
+    scores = results[results["metric"] == metric]
+    methods = list(dict.fromkeys(scores["method"]))
+    for scenario, colour, marker, shift in (
+        ("missing", MISSING, "o", -0.15),
+        ("complete", COMPLETE, "D", 0.15),
+    ):
+        of_method = scores[scores["scenario"] == scenario].groupby("method")["value"].agg(["mean", "std"])
+        ax.errorbar(
+            of_method["mean"],
+            [methods.index(method) + shift for method in of_method.index],
+            xerr=of_method["std"].fillna(0),
+            color=colour, marker=marker, markersize=5, linestyle="none", capsize=3, label=scenario,
+        )  # fmt: skip
+        if scenario in limits:
+            ax.axvline(limits[scenario], color=colour, linestyle="--", linewidth=1, zorder=0)
+    ax.set_yticks(range(len(methods)), methods)
+    ax.set_ylim(len(methods) - 0.5, -0.5)
+    ax.grid(axis="y", color=GREY, alpha=0.2)
+    ax.legend(frameon=False, title="modality", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
+def label_scatter(
+    frame: pd.DataFrame, x: str, y: str, title: str, labels: Sequence | None = None, ax: Axes | None = None
+) -> Axes:
+    """Rows in a plane, each in the colour of a label: of inputs, or of latents (Figures 11, 12).
+
+    Parameters
+    ----------
+    frame
+        ``label``, as a rule the one that is predicted under a draw, and the two columns to show.
+    x, y
+        Names of these columns.
+    title
+        Whose labels they are.
+    labels
+        All labels in the order of their colours, for panels of which one may lack a label; None: those that
+        the frame has.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"o": [-1.0, 1.0], "m": [1.0, -1.0], "label": [0, 1]})
+    >>> label_scatter(frame, "o", "m", "unimodal", ax=plt.figure().subplots()).get_xlabel()
+    'o'
+    """
+    ax = _axes(ax, title, x, y)
+    labels = sorted(frame["label"].unique()) if labels is None else list(labels)
+    # Two labels get two hues; more are taken for an order, from dark to light.
+    colours = [SKY, RED] if len(labels) <= 2 else sns.color_palette("viridis", len(labels))
+    sns.scatterplot(
+        frame, x=x, y=y, hue="label", hue_order=labels, palette=colours[: len(labels)], s=7, linewidth=0,
+        ax=ax,
+    )  # fmt: skip
+    ax.legend(frameon=False, title="label", markerscale=2, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
 
 

@@ -7,7 +7,7 @@ neither with rows nor with draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -139,17 +139,22 @@ def _with_noise(fn: dist.Distribution, noise: Tensor, name: str) -> Tensor:
 
 
 @torch.no_grad()
-def draw_logits(model, h: Representations, points: Tensor) -> Tensor:
-    """Logits ``[K, B, C]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``."""
+def draw(model, h: Representations, points: Tensor, sites: Iterable[str]) -> dict[str, Tensor]:
+    """Sites of the model by name, each ``[K, B, ...]``, where its latents have the given noise ``[K, D]``."""
     # The label is read off "logits": held at any value, it is not drawn at random for nothing.
     label = torch.zeros(len(h), dtype=torch.long, device=points.device)
     unlabelled = poutine.condition(model, {"y": label})
-    predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=("logits",))
+    predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=tuple(sites))
     # Predictive finds out the shapes by two runs of its own; their random numbers are nobody's business, nor
     # is Pyro's list of the model's parameters.
     forked = torch.random.fork_rng(devices=[points.device] if points.is_cuda else [])
     with forked, pyro.get_param_store().scope(), NormalDraws(points):
-        return predictive(h)["logits"]
+        return predictive(h)
+
+
+def draw_logits(model, h: Representations, points: Tensor) -> Tensor:
+    """Logits ``[K, B, C]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``."""
+    return draw(model, h, points, ["logits"])["logits"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,12 @@ class Summary:
     impact_se: np.ndarray
     flip: np.ndarray
     information_gain: np.ndarray
+
+    @staticmethod
+    def joined(parts: Iterable[Summary]) -> Summary:
+        """The summary of all rows from those of some rows each, in order."""
+        parts = list(parts)
+        return Summary(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Summary)))
 
 
 def summarise(
@@ -216,7 +227,28 @@ def summarise(
         ]
     finally:
         model.train(was_training)
-    return Summary(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Summary)))
+    return Summary.joined(parts)
+
+
+def summarise_draws(p: Tensor) -> Summary:
+    """The same from draws at hand: predictions ``[K, N, C]``, of which each eighth is a replicate.
+
+    >>> certain = torch.eye(2)[[0, 1, 0, 1]][:, None]  # four draws of one row, that say 0, 1, 0, 1
+    >>> summary = summarise_draws(certain)
+    >>> summary.probabilities, summary.impact
+    (array([[0.5, 0.5]]), array([0.5]))
+    """
+    p = p.double()
+    mean = p.mean(0)
+    distance = total_variation(p, mean)  # [K, N]
+    impact = distance.mean(0)
+    replicates = torch.stack([part.mean(0) for part in distance.split(replicate_sizes(len(p)))])
+    alone = len(replicates) == 1
+    error = torch.full_like(impact, torch.nan) if alone else replicates.std(0) / len(replicates) ** 0.5
+    flip = (p.argmax(-1) != mean.argmax(-1)).double().mean(0)
+    gain = (entropy(mean) - entropy(p).mean(0)).clamp(min=0)
+    probabilities = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7
+    return Summary(*(t.cpu().numpy() for t in (probabilities, impact, error, flip, gain)))
 
 
 def _points_for(model, num_samples: int, kind: str, seed: int, modality: str | None) -> Tensor:
@@ -242,43 +274,32 @@ def _summarise_rows(model, h: Representations, points: Tensor, max_cells: int) -
         part = points[start : start + per_pass]
         p = draw_logits(model, h, part.flatten(0, 1)).softmax(-1)
         parts.append(p.reshape(len(part), inner, len(h), -1).mean(1))
-    p = torch.cat(parts).double()  # [K, B, C]
-
-    mean = p.mean(0)
-    distance = total_variation(p, mean)  # [K, B]
-    impact = distance.mean(0)
-    replicates = torch.stack([part.mean(0) for part in distance.split(replicate_sizes(outer))])
-    error = (
-        replicates.std(0) / len(replicates) ** 0.5
-        if len(replicates) > 1
-        else torch.full_like(impact, torch.nan)
-    )
-    flip = (p.argmax(-1) != mean.argmax(-1)).double().mean(0)
-    gain = (entropy(mean) - entropy(p).mean(0)).clamp(min=0)
-    probabilities = mean / mean.sum(-1, keepdim=True)  # draws of single precision sum to one within 1e-7
-    return Summary(*(t.cpu().numpy() for t in (probabilities, impact, error, flip, gain)))
+    return summarise_draws(torch.cat(parts))
 
 
 @torch.no_grad()
-def stream_logits(
+def stream_draws(
     model,
     x: Modalities | Representations,
+    sites: Iterable[str],
     *,
     num_samples: int,
     kind: str = "sobol",
     seed: int = 0,
     max_cells: int = 2**16,
-) -> Iterator[np.ndarray]:
-    """Logits ``[K, n, C]`` of a few rows at a time, in order, so that memory does not grow with the rows.
+) -> Iterator[dict[str, np.ndarray]]:
+    """What `draw` gives, ``[K, n, ...]`` of a few rows at a time, in order: memory does not grow with rows.
 
     The draws are those of `summarise` with the same settings.
     """
+    sites = tuple(sites)
     was_training = model.training
     model.eval()
     try:
         points = _points_for(model, num_samples, kind, seed, None)[:, 0]
         rows = max(1, max_cells // num_samples)
         for start in range(0, len(x), rows):
-            yield draw_logits(model, model.encoder(x[start : start + rows]), points).cpu().numpy()
+            drawn = draw(model, model.encoder(x[start : start + rows]), points, sites)
+            yield {site: values.cpu().numpy() for site, values in drawn.items()}
     finally:
         model.train(was_training)

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED
+from primo_pyro.protocols import XOR
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 HELPERS = {"common.py", "figures.py"}  # the second is run on what the examples have kept
@@ -55,10 +58,17 @@ def write_mimic3(home):
 
 GENERATED = {"avmnist": write_avmnist, "physionet2012": write_physionet2012, "mimic3": write_mimic3}
 OVERVIEW = {"impact.png", "calibration.png", "acquisition.png", "impact_checks.csv"}
+XOR_PICTURES = {"gap.png", "truth.png", "scores.png", "labels.png", "latents.png"}
 # Of each run: the example, its flags, what it writes beside results.csv, and the models that it keeps.
 RUNS = {
     "digits": ("digits.py", ["--rows", "300"], {"impact.png", "rows.png"}, set()),
-    "xor": ("xor.py", ["--rows", "600"], {"gap.png", "truth.png"}, set()),
+    "xor": ("xor.py", ["--rows", "600"], XOR_PICTURES, set()),
+    "xor, all methods": (
+        "xor.py",
+        ["--rows", "400", "--methods", "all", "--objective", "calibrated"],
+        XOR_PICTURES,
+        set(),
+    ),
     "avmnist": (
         "avmnist.py",
         ["--rows", "100", "--objective", "calibrated"],
@@ -80,7 +90,7 @@ RUNS = {
     ),
     "physionet2012, three modalities": (
         "physionet2012.py",
-        ["--view", "three", "--objective", "paper"],
+        ["--view", "three", "--objective", "paper", "--methods", "default", "mvae"],
         {"rows_in_hospital_death_three.png", "groups_in_hospital_death_three.png"} | OVERVIEW,
         {"physionet2012_in_hospital_death_three"},
     ),
@@ -101,6 +111,26 @@ def python(name, flags, data):
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, flags)]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PRIMO_DATA": str(data)}
     return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+def test_methods_are_a_set_or_names_and_primo(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import common
+
+    def chosen(*flags):
+        return common.methods_of(common.parser("", XOR, out="out", rows=1).parse_args(flags))
+
+    default = [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED, "primo (paper)", "primo"]
+    assert chosen() == chosen("--methods", "default") == default
+    assert sorted(chosen("--methods", "all")) == sorted(METHODS)
+    assert chosen("--methods", "lvae", "unimodal", "lvae", "--objective", "paper") == [
+        "lvae",
+        "unimodal",
+        "primo (paper)",
+    ]
+    with pytest.raises(SystemExit):
+        chosen("--methods", "magic")
+    assert "invalid choice: 'magic'" in capsys.readouterr().err
 
 
 def run(name, flags, data, out):
@@ -126,11 +156,15 @@ def generated(stem, folder):
 def test_example_runs(case, tmp_path):
     name, flags, written, models = RUNS[case]
     data, out = generated(Path(name).stem, tmp_path / "data"), tmp_path / "out"
-    ran, _ = run(name, flags, data, out)
+    ran, results = run(name, flags, data, out)
     folders = {"models"} if models else set()
     assert written | {"results.csv"} | folders == {path.name for path in out.iterdir()}
     assert models == {path.name for path in out.glob("models/*")}
     assert "DEMO" not in ran.stdout
+    if "all" in flags:
+        assert set(results["method"]) == {*METHODS, "entropy", "neighbours"} - {"primo (paper)"}
+    if "three" in flags:
+        assert "left out, neighbours" in ran.stdout
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from primo_pyro.data import make_xor
 from primo_pyro.errors import CostError, DrawsError, ModalityError, ToleranceWarning
 from primo_pyro.evaluation import impact_calibration
 from primo_pyro.impact import entropy, impact_bounds, normalised_impact, total_variation, uncertainty
-from primo_pyro.prediction import stream_logits
+from primo_pyro.prediction import stream_draws
 
 # --- Arrays --------------------------------------------------------------------------------------------
 
@@ -179,10 +179,47 @@ def test_uncertainty_of_predictions(xor):
 def test_plausible_labels_in_chunks_are_those_of_all_rows(xor, monkeypatch):
     x = make_xor(30, random_state=6)[0].drop("m")
     whole = xor.plausible_labels(x)
-    monkeypatch.setattr(classifier, "stream_logits", partial(stream_logits, max_cells=7 * xor.num_samples))
+    monkeypatch.setattr(classifier, "stream_draws", partial(stream_draws, max_cells=7 * xor.num_samples))
     parts = xor.plausible_labels(x)
     assert parts["row"].tolist() == whole["row"].tolist()
     np.testing.assert_allclose(parts["weight"], whole["weight"], atol=1e-3)  # logits are of single precision
     shares = xor.plausible_label_shares(x, by="weight")
     assert shares.shape == (30, 2)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
+# --- Single draws --------------------------------------------------------------------------------------
+
+
+def test_a_summary_is_prediction_and_impact_in_one(xor):
+    x = make_xor(50, random_state=7)[0].drop("m")
+    summary, impact = xor.summarise(x), xor.predictive_impact(x)
+    np.testing.assert_array_equal(summary.probabilities, xor.predict_proba(x))
+    for name, column in {"impact": "impact", "impact_se": "impact_se", "flip": "flip_probability"}.items():
+        np.testing.assert_array_equal(getattr(summary, name), impact[column])
+    with pytest.raises(ModalityError, match="'o' has no latent"):
+        xor.summarise(x, "o")
+
+
+def test_draws_average_to_the_prediction_and_belong_to_their_latents(xor):
+    x = make_xor(50, random_state=8)[0].drop("m")
+    p, z = xor.sample_predictions(x), xor.sample_latents(x)
+    assert p.shape == (xor.num_samples, 50, 2)
+    np.testing.assert_allclose(p.mean(0), xor.predict_proba(x), atol=1e-6)  # logits are of single precision
+    with torch.no_grad():
+        logits = xor.model_.likelihood(xor.model_.encoder(x), {"m": torch.as_tensor(z)})
+    np.testing.assert_allclose(logits.softmax(-1).numpy(), p, atol=1e-5)
+    assert xor.sample_latents(x, num_samples=5).shape == (5, 50, z.shape[2])
+
+
+def test_latents_of_several_modalities_stand_side_by_side(two_optional):
+    clf, x = two_optional
+    assert clf.sample_latents(x, 4).shape == (4, len(x), 2 * clf.latent_dim)
+
+
+def test_without_a_latent_there_is_none_to_draw():
+    x, y = make_xor(60, random_state=0)
+    clf = PrimoClassifier(hidden_dim=8, max_epochs=1, random_state=0).fit(x, y)
+    assert clf.sample_predictions(x, 3).shape == (3, 60, 2)
+    with pytest.raises(ModalityError, match="None of the modalities"):
+        clf.sample_latents(x)

@@ -66,6 +66,42 @@ def test_gap_scatter_shows_every_row(ax, gaps):
     np.testing.assert_allclose(ax.collections[0].get_offsets(), gaps[["o", "m"]])
 
 
+def test_method_scores_are_means_and_deviations_over_seeds(ax):
+    lines = [
+        {"method": m, "scenario": s, "seed": i, "metric": "accuracy", "value": v}
+        for m, s, values in [
+            ("unimodal", "missing", (0.64, 0.66)),
+            ("unimodal", "complete", (0.65, 0.65)),
+            ("multimodal", "complete", (0.97, 0.99)),
+        ]
+        for i, v in enumerate(values)
+    ]
+    drawn = plots.method_scores(pd.DataFrame(lines), "accuracy", "Accuracy", {"complete": 1.0}, ax=ax)
+    assert drawn is ax
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["unimodal", "multimodal"]
+    dots = {c.get_label(): c.lines[0].get_xdata() for c in ax.containers}
+    np.testing.assert_allclose(dots["missing"], [0.65])
+    np.testing.assert_allclose(sorted(dots["complete"]), [0.65, 0.98])
+    (bar,) = ax.containers[0].lines[2][0].get_segments()
+    assert bar[1, 0] - bar[0, 0] == pytest.approx(2 * np.std([0.64, 0.66], ddof=1))
+    assert "dashed line" in ax.get_title(loc="left")
+    plain = plots.method_scores(pd.DataFrame(lines), "accuracy", "Accuracy", ax=plt.figure().subplots())
+    assert plain.get_title(loc="left") == "Accuracy of each method"
+    plt.close(plain.figure)
+
+
+def test_label_scatter_keeps_a_label_s_colour_where_another_is_lacking(ax, gaps):
+    frame = gaps.assign(label=(gaps["o"] > 0).astype(int))
+    assert_readable(ax, plots.label_scatter(frame, "o", "m", "unimodal", ax=ax))
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), gaps[["o", "m"]])
+    ones = frame["label"] == 1
+    both = ax.collections[0].get_facecolors()[ones]
+    alone = plots.label_scatter(frame[ones], "o", "m", "a", labels=[0, 1], ax=plt.figure().subplots())
+    np.testing.assert_array_equal(alone.collections[0].get_facecolors(), both)
+    assert [text.get_text() for text in alone.get_legend().get_texts()] == ["0", "1"]
+    plt.close(alone.figure)
+
+
 def test_impact_against_truth_states_the_error(ax):
     assert_readable(ax, plots.impact_against_truth([0.2, 0.4], [0.3, 0.5], ax=ax))
     assert "off by 0.10" in ax.get_title(loc="left")

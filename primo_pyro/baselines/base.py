@@ -188,12 +188,15 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
     def _probabilities(self, x: Modalities) -> np.ndarray:
         return self._by_rows(self._predict, x)
 
-    @torch.no_grad()
     def _by_rows(self, function, x: Modalities, size: int = ROWS_AT_A_TIME, axis: int = 0) -> np.ndarray:
         """A function of rows, in chunks of some ``size``; ``axis`` of its values is that of the rows."""
+        parts = self._chunks(function, x, size)
+        return np.concatenate([part.double().cpu().numpy() for part in parts], axis)
+
+    @torch.no_grad()
+    def _chunks(self, function, x: Modalities, size: int) -> list:
         self.program_.eval()
-        parts = [function(x[start : start + size]).double().cpu().numpy() for start in range(0, len(x), size)]
-        return np.concatenate(parts, axis)
+        return [function(x[start : start + size]) for start in range(0, len(x), size)]
 
 
 def require_present(x: Modalities, names, method: str, cure: str) -> None:

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from primo_pyro.baselines.base import NetworkClassifier
-from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import MLP, Standardise, as_input
-from primo_pyro.prediction import standard_normal_points
+from primo_pyro.prediction import Summary, standard_normal_points, summarise_draws
 
 CELLS_AT_A_TIME = 2**15  # rows times draws in predictions; larger blocks leave the cache
 LABEL = "the label"  # its key beside those of modalities, whose names are identifiers
@@ -148,22 +147,30 @@ class LatentClassifier(NetworkClassifier):
     latent_dim: int = 2
     num_samples: int = 256
 
-    def sample_predictions(self, x, num_samples: int | None = None) -> np.ndarray:
-        """Predictions ``[K, N, C]`` under single draws; their average is ``predict_proba``."""
+    def summarise(self, x) -> Summary:
+        """Prediction and impact in one walk through the draws; see `primo_pyro.prediction.Summary`."""
         x = self._as_known_rows(x)
-        points = self._points(num_samples or self.num_samples)
-        return self._by_draws(lambda rows: self._draw(rows, points), x, len(points), axis=1)
+        points = self._points(self.num_samples)
+        size = _rows_at_a_time(len(points))
+        return Summary.joined(
+            self._chunks(lambda rows: summarise_draws(self._draw(rows, points)[1]), x, size)
+        )
+
+    def predict_proba(self, x) -> np.ndarray:
+        """Predicted probabilities ``[N, C]``, averaged over draws."""
+        return self.summarise(x).probabilities
 
     def predictive_impact(self, x) -> pd.DataFrame:
         """``impact``: V (Eq. 9), the expected total variation distance from a draw to the average."""
-        x = self._as_known_rows(x)
-        points = self._points(self.num_samples)
+        return pd.DataFrame({"impact": self.summarise(x).impact})
 
-        def impact(rows):
-            p = self._draw(rows, points)
-            return total_variation(p, p.mean(0)).mean(0)
+    def sample_predictions(self, x, num_samples: int | None = None) -> np.ndarray:
+        """Predictions ``[K, N, C]`` under single draws; their average is ``predict_proba``."""
+        return self._sample(1, x, num_samples)
 
-        return pd.DataFrame({"impact": self._by_draws(impact, x, len(points))})
+    def sample_latents(self, x, num_samples: int | None = None) -> np.ndarray:
+        """The latents z ``[K, N, d]`` of the same draws."""
+        return self._sample(0, x, num_samples)
 
     # --- What a method says -----------------------------------------------------------------------------
 
@@ -171,23 +178,29 @@ class LatentClassifier(NetworkClassifier):
         """Standard normal numbers that one draw takes."""
         return self.latent_dim
 
-    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
-        """Predictions ``[K, B, C]`` under the noise ``[K, D]``."""
+    def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents ``[K, B, d]`` and predictions ``[K, B, C]`` under the noise ``[K, D]``."""
         raise NotImplementedError
 
     # -----------------------------------------------------------------------------------------------------
 
-    def predict_proba(self, x) -> np.ndarray:
-        """Predicted probabilities ``[N, C]``, averaged over draws."""
-        return self._probabilities(self._as_known_rows(x), self.num_samples)
+    def _probabilities(self, x: Modalities) -> np.ndarray:
+        points = self._points(VALIDATION_SAMPLES)
+        return self._by_rows(
+            lambda rows: self._draw(rows, points)[1].mean(0), x, _rows_at_a_time(len(points))
+        )
 
-    def _probabilities(self, x: Modalities, num_samples: int = VALIDATION_SAMPLES) -> np.ndarray:
-        points = self._points(num_samples)
-        return self._by_draws(lambda rows: self._draw(rows, points).mean(0), x, num_samples)
+    def _sample(self, which: int, x, num_samples: int | None) -> np.ndarray:
+        points = self._points(num_samples or self.num_samples)
+        size = _rows_at_a_time(len(points))
+        return self._by_rows(
+            lambda rows: self._draw(rows, points)[which], self._as_known_rows(x), size, axis=1
+        )
 
     def _points(self, num_samples: int) -> Tensor:
         points = standard_normal_points(num_samples, self._noise_dim(), "sobol", seed=0)
         return points.to(next(self.program_.parameters()))
 
-    def _by_draws(self, function, x: Modalities, num_samples: int, axis: int = 0) -> np.ndarray:
-        return self._by_rows(function, x, max(1, CELLS_AT_A_TIME // num_samples), axis)
+
+def _rows_at_a_time(num_samples: int) -> int:
+    return max(1, CELLS_AT_A_TIME // num_samples)

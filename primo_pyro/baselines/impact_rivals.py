@@ -14,11 +14,12 @@ p(x_m | x_o) itself. In many dimensions no neighbour is near.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from primo_pyro.baselines.base import require_present, require_roles
+from primo_pyro.baselines.base import ROWS_AT_A_TIME, require_present, require_roles
 from primo_pyro.baselines.imputation import as_table
 from primo_pyro.errors import ModalityError
 from primo_pyro.impact import entropy, total_variation
@@ -65,8 +66,9 @@ class NeighbourCompletions:
     Raises
     ------
     ModalityError
-        In ``fit``, where ``optional`` is no modality, or the only one, or fewer than k training rows have
-        everything; in ``predictive_impact``, where an observed modality is absent.
+        In ``fit``, where ``optional`` is no modality, or the only one, fewer than k training rows have
+        everything, or the others have more features than `primo_pyro.baselines.imputation.as_table` takes; in
+        ``predictive_impact``, where an observed modality is absent.
 
     Examples
     --------
@@ -108,10 +110,15 @@ class NeighbourCompletions:
     def predictive_impact(self, x: Modalities) -> pd.DataFrame:
         """``impact`` ``[N]``, between 0 and 1 - 1/C; a present x_m is not looked at."""
         require_present(x, self.shapes_, type(self).__name__, "Leave these rows out.")
+        size = max(1, ROWS_AT_A_TIME // self.n_neighbors)  # completions are as large as the modality itself
+        parts = [self._impact(x[start : start + size]) for start in range(0, len(x), size)]
+        return pd.DataFrame({"impact": np.concatenate(parts)})
+
+    def _impact(self, x: Modalities) -> np.ndarray:
         table = self.scaler_.transform(as_table(x, self.shapes_))
         nearest = self.neighbours_.kneighbors(table, return_distance=False)  # [N, k]
         observed = {m: x.values[m].repeat(self.n_neighbors, axis=0) for m in self.shapes_}
         completion = self.rows_.values[self.optional][nearest.reshape(-1)]
         p = self.classifier.predict_proba(Modalities({**observed, self.optional: completion}))
         p = p.reshape(len(x), self.n_neighbors, -1)
-        return pd.DataFrame({"impact": total_variation(p, p.mean(1, keepdims=True)).mean(1)})
+        return total_variation(p, p.mean(1, keepdims=True)).mean(1)

@@ -13,6 +13,9 @@ scikit-learn's `HistGradientBoostingClassifier`, which lowers the log loss tree 
 or stacked (Wolpert, 1992): one booster for each modality, trained on the rows that have it, and one on top
 that sees their probabilities, out of fold, and a flag for each modality that says whether it is there.
 
+Tables are for numbers: images of thousands of pixels are refused, and the iterative imputation, whose time
+grows with the cube of the features, series too.
+
 The number of iterations is chosen on the same held-out rows as the networks' epochs.
 """
 
@@ -33,16 +36,26 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from primo_pyro.door import Door
+from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
+
+MAX_FEATURES = 4096  # of a table; 10,000 rows of so many take a third of a gigabyte
+MAX_REGRESSED = 200  # of a table whose every feature is regressed on all others, ten times
 
 
 def as_table(x: Modalities, shapes: dict[str, tuple[int, ...]]) -> np.ndarray:
     """``[N, F]``, the modalities flattened side by side; absent ones are NaN.
 
+    Raises
+    ------
+    ModalityError
+        Where F is above `MAX_FEATURES`.
+
     >>> as_table(Modalities({"o": [1.0, 2.0], "m": [[3.0, 4.0], [np.nan, np.nan]]}), {"o": (1,), "m": (2,)})
     array([[ 1.,  3.,  4.],
            [ 2., nan, nan]])
     """
+    _require_narrow(shapes, MAX_FEATURES, "A table")
     columns = []
     for name, shape in shapes.items():
         block = np.full((len(x), int(np.prod(shape))), np.nan)
@@ -50,6 +63,16 @@ def as_table(x: Modalities, shapes: dict[str, tuple[int, ...]]) -> np.ndarray:
         block[there] = x.values[name][there].reshape(int(there.sum()), block.shape[1])
         columns.append(block)
     return np.hstack(columns)
+
+
+def _require_narrow(shapes: dict[str, tuple[int, ...]], most: int, what: str) -> None:
+    features = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+    if sum(features.values()) > most:
+        each = ", ".join(f"{name!r} has {n}" for name, n in features.items())
+        raise ModalityError(
+            f"{what} takes {most} features at most; modality {each}. Leave out the largest, bring fewer "
+            "features of it, or use a network."
+        )
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -154,6 +177,9 @@ class ImputationClassifier(BoostedClassifier):
     ------
     ValueError
         In ``fit``, for an unknown ``imputer``.
+    ModalityError
+        In ``fit``, where the modalities have more than `MAX_FEATURES` features together; `MAX_REGRESSED`
+        with ``"iterative"``.
 
     Examples
     --------
@@ -175,6 +201,8 @@ class ImputationClassifier(BoostedClassifier):
         return super().fit(x, y, validation)
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
+        if self.imputer == "iterative":
+            _require_narrow(self.shapes_, MAX_REGRESSED, "Iterative imputation")
         table = as_table(x, self.shapes_)
         self.imputer_ = {
             None: lambda: "passthrough",
@@ -206,6 +234,11 @@ class StackingClassifier(BoostedClassifier):
         below have not seen.
     **others
         See `BoostedClassifier`.
+
+    Raises
+    ------
+    ModalityError
+        In ``fit``, where a modality has more than `MAX_FEATURES` features.
 
     Examples
     --------

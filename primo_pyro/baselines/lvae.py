@@ -18,10 +18,13 @@ so that the rows that have x_m teach its distribution, and the others use it. Pr
 over draws of x_u from p(x_u | x_o) and of z from p(z | x). The spread of these draws gives V.
 
 x_u is a whole modality, drawn as a Gaussian vector: cheap for a few numbers, crude for images and series.
+Every draw is encoded anew, so that modalities of more than `MAX_DRAWN` numbers are refused. On XOR x_u is one
+number: the accuracy is about the Bayes rule's .659 where m is missing, and .975 or more where it is there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,9 +38,12 @@ from torch import Tensor, nn
 
 from primo_pyro.baselines.base import require_roles
 from primo_pyro.baselines.generative import LatentClassifier, flattened, with_label
+from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations
-from primo_pyro.prediction import draw_logits
+from primo_pyro.prediction import draw
+
+MAX_DRAWN = 4096  # numbers of the absent modalities together, drawn and encoded anew for every draw and row
 
 
 class CovariateModel(PyroModule):
@@ -138,7 +144,8 @@ class LVAEClassifier(LatentClassifier):
     Raises
     ------
     ModalityError
-        In ``fit``, where no modality is optional or all are.
+        In ``fit``, where no modality is optional or all are, or the optional ones have more than `MAX_DRAWN`
+        numbers together.
 
     Examples
     --------
@@ -157,6 +164,13 @@ class LVAEClassifier(LatentClassifier):
 
     def _program(self, x: Modalities) -> nn.Module:
         require_roles(x, self.optional_, type(self).__name__)
+        drawn = sum(math.prod(x.values[m].shape[1:]) for m in self.optional_)
+        if drawn > MAX_DRAWN:
+            raise ModalityError(
+                f"LVAEClassifier draws absent modalities whole, {MAX_DRAWN} numbers at most; "
+                f"{', '.join(self.optional_)} would be {drawn}. Bring fewer features of them, or use a "
+                "method that reconstructs nothing."
+            )
         classes = len(self.classes_)
         model = CovariateModel(
             self._encoders(x),
@@ -172,8 +186,9 @@ class LVAEClassifier(LatentClassifier):
     def _noise_dim(self) -> int:
         return sum(v.features for v in self.model_.values.values()) + self.latent_dim
 
-    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
-        return draw_logits(self.model_, x, points).double().softmax(-1)
+    def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = draw(self.model_, x, points, ["z", "logits"])
+        return drawn["z"], drawn["logits"].double().softmax(-1)
 
     def _latents(self, x: Modalities) -> Tensor:
         h = self.model_.encoder(x)

@@ -21,7 +21,8 @@ That is why it cannot express XOR. Every z is drawn by an expert that has seen o
 x_m < 0, each of the two alone makes the label a coin flip, and the average of two coin flips is a coin flip,
 though both together are certain. More training does not help: it is the form of q. (Where one modality alone
 is certain, as for x_o > 0, the average leans the right way. So the log loss stays far from 0, and the
-accuracy hangs on which side of 1/2 a coin flip is estimated to lie.)
+accuracy hangs on which side of 1/2 a coin flip is estimated to lie: on XOR about .66, as the Bayes rule
+without m, whether m is there or not.)
 """
 
 from __future__ import annotations
@@ -178,13 +179,13 @@ class MMVAEClassifier(LatentClassifier):
     def _noise_dim(self) -> int:
         return self.latent_dim + 1
 
-    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
+    def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale, present = self.program_.guide.experts(x)
         order = present.long().argsort(dim=-1, descending=True, stable=True)  # those that are there first
         uniform = torch.special.ndtr(points[:, -1:])  # [K, 1], picks the expert
         chosen = order[torch.arange(len(loc), device=loc.device), (uniform * present.sum(-1)).long()]
         z = of_expert(loc, chosen) + of_expert(scale, chosen) * points[:, None, :-1]  # [K, B, d]
-        return self.model_.likelihood(z).double().softmax(-1)
+        return z, self.model_.likelihood(z).double().softmax(-1)
 
     def _latents(self, x: Modalities) -> Tensor:
         loc, _, present = self.program_.guide.experts(x)

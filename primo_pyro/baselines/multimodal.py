@@ -6,7 +6,8 @@ Objective, per row: the cross-entropy, -log p_theta(y | x), with
 
 where an absent modality's representation is zero. The baseline "multimodal" of the paper (Section 4) is
 trained on complete rows. Trained on all rows it is what most people do about a missing modality: zeros in
-its place, and hope that the network learns what they mean.
+its place, and hope that the network learns what they mean. On XOR either has an accuracy of .975 or more on
+complete rows.
 """
 
 from __future__ import annotations

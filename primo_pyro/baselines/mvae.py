@@ -152,10 +152,10 @@ class MVAEClassifier(LatentClassifier):
             x, unknown, shown | {LABEL: torch.zeros_like(unknown, dtype=bool)}
         )
 
-    def _draw(self, x: Modalities, points: Tensor) -> Tensor:
+    def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
         q = self._posterior(x).base_dist
         z = q.loc + q.scale * points[:, None]  # [K, B, d]
-        return self.model_.likelihood(z).double().softmax(-1)
+        return z, self.model_.likelihood(z).double().softmax(-1)
 
     def _latents(self, x: Modalities) -> Tensor:
         return self._posterior(x).mean

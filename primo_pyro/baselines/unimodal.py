@@ -5,7 +5,7 @@ Objective, per row: the cross-entropy, -log p_theta(y | x_o), with
     p_theta(y | x_o) = Categorical(head(encoder(x_o))).
 
 This is PRIMO with no optional modality: same encoder, same head, no latent. The baseline "unimodal" of the
-paper (Section 4), and what a missing modality leaves to anyone.
+paper (Section 4), and what a missing modality leaves to anyone: on XOR the Bayes rule's accuracy of .659.
 """
 
 from __future__ import annotations

@@ -148,6 +148,27 @@ def test_average_of_draws_is_the_prediction_and_their_spread_is_V(name, rows):
         classifier.predictive_impact(x)["impact"], total_variation(draws, draws.mean(0)).mean(0), atol=1e-12
     )
     assert classifier.sample_predictions(x, num_samples=5).shape == (5, len(x), 3)
+    summary = classifier.summarise(x)
+    np.testing.assert_array_equal(summary.probabilities, classifier.predict_proba(x))
+    np.testing.assert_array_equal(summary.impact, classifier.predictive_impact(x)["impact"])
+
+
+@latent
+def test_latents_are_those_of_the_same_draws(name, rows):
+    x, y = rows
+    classifier = fitted(name, x, y)
+    x = x[x.complete]
+    z = classifier.sample_latents(x, num_samples=64)
+    assert z.shape == (64, len(x), 2)
+    if name != "lvae":  # the label hangs on z alone
+        p = classifier.model_.likelihood(torch.as_tensor(z, dtype=torch.float32)).softmax(-1)
+        np.testing.assert_allclose(
+            p.detach().numpy(), classifier.sample_predictions(x, num_samples=64), atol=1e-5
+        )
+    # 64 Sobol points in 8 replicates: their mean is off by less than 64 ** -0.5 standard deviations, and
+    # the mixture's draws fall on either expert alike.
+    error = z.mean(0) - classifier.latents(x)
+    assert (np.abs(error) < z.std(0) * 64**-0.5 + 1e-6).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["multimodal, all rows", "i2m2", "mvae", "mmvae", "cmmd", "lvae"])

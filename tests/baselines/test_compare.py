@@ -1,11 +1,19 @@
 """The comparison gives a tidy frame, and the search the same trials each time."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import entropy
 
+from primo_pyro import Modalities
 from primo_pyro.baselines import LVAEClassifier
-from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, compare
+from primo_pyro.baselines.imputation import MAX_FEATURES
+from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare
+from primo_pyro.data import make_xor
+from primo_pyro.errors import ModalityError
+from primo_pyro.protocols import XOR
 from primo_pyro.tasks import xor
 
 
@@ -13,7 +21,9 @@ def test_tidy_results():
     methods = ["unimodal", "multimodal", NEVER_DROPPED, "lvae", "boosting with NaN", "primo", FREQUENCIES]
     settings = {"hidden_dim": 8, "max_epochs": 1, "batch_size": 64}
     own = {"lvae": {"learning_rate": 1e-2}}
-    results, classifiers = compare(xor(400), methods, [3], settings, {"latent_dim": 2}, own)
+    results, classifiers, left_out = compare(xor(400), methods, [3], settings, {"latent_dim": 2}, own)
+    assert left_out == {}
+    assert [m for m in dict.fromkeys(results["method"]) if m in METHODS] == methods
     assert results.columns.tolist() == ["dataset", "method", "scenario", "seed", "metric", "value"]
     assert set(results["method"]) == {*methods, "entropy", "neighbours"}
     assert set(classifiers) == {(method, 3) for method in methods}
@@ -30,8 +40,55 @@ def test_tidy_results():
         assert has(method, "complete", "brier") == 1
         assert has(method, "missing", "log_loss") == (not method.startswith("multimodal"))
     for method in "lvae", "primo", "entropy", "neighbours":
-        assert has(method, "missing", "impact_error") == 1
+        for metric in ("mean_impact", "impact_error", "reference_slope", "reference_rank_correlation"):
+            assert has(method, "missing", metric) == 1
+    assert has("primo", "missing", "slope") == 1
+    assert has("entropy", "missing", "slope") == 0  # it has no predictions of its own
     assert has("unimodal", "missing", "impact_error") == 0
+
+
+def test_every_estimate_is_judged_by_the_change_from_unimodal_to_never_dropped():
+    task, settings = xor(400), {"hidden_dim": 8, "max_epochs": 1, "batch_size": 64}
+    methods = ["unimodal", NEVER_DROPPED, "lvae"]
+    results, classifiers, _ = compare(task, methods, [0], settings)
+    x, _ = task.rows(0)[-1]
+    now = classifiers["unimodal", 0].predict_proba(x.drop("m"))
+    then = classifiers[NEVER_DROPPED, 0].predict_proba(x)
+    change = np.abs(now - then).sum(1).mean() / 2
+    impact = {
+        "entropy": entropy(now, axis=1).mean(),
+        "lvae": classifiers["lvae", 0].predictive_impact(x.drop("m"))["impact"].mean(),
+    }
+    slopes = results.query("metric == 'reference_slope'").set_index("method")["value"]
+    for name, mean in impact.items():
+        found = slopes[name]
+        assert found == pytest.approx(change / mean, rel=1e-5)  # networks compute in single precision
+    alone, _, _ = compare(task, ["lvae"], [0], settings)
+    assert not alone["metric"].str.startswith("reference").any()
+
+
+def test_what_a_method_cannot_do_is_left_out_with_the_reason():
+    random = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    x = Modalities({"o": random.normal(size=(120, 2)), "m": random.normal(size=(120, MAX_FEATURES))})
+    task = Task("wide", "o", ("m",), lambda seed: ((x[:80], y[:80]), None, (x[80:], y[80:])))
+    settings = {"hidden_dim": 8, "max_epochs": 1}
+    results, classifiers, left_out = compare(task, ["unimodal", "mean imputation"], [0], settings)
+    assert set(results["method"]) == {"unimodal", "entropy"}
+    assert list(classifiers) == [("unimodal", 0)]
+    assert list(left_out) == ["mean imputation"]
+    assert "'m' has 4096" in left_out["mean imputation"]
+    with pytest.raises(ModalityError, match="No method can do this task"):
+        compare(task, ["mean imputation"], [0], settings)
+
+
+def test_neighbours_want_one_optional_modality():
+    x, y = make_xor(200, random_state=0)
+    x = Modalities({**x.values, "n": np.zeros((200, 1))})
+    task = Task("two", "o", ("m", "n"), lambda seed: ((x[:150], y[:150]), None, (x[150:], y[150:])))
+    results, _, left_out = compare(task, ["multimodal"], [0], {"hidden_dim": 8, "max_epochs": 1})
+    assert set(results["method"]) == {"multimodal"}
+    assert "m and n may be absent" in left_out["neighbours"]
 
 
 def test_unknown_method():
@@ -39,11 +96,30 @@ def test_unknown_method():
         compare(xor(10), ["magic"], [0], {})
 
 
-def test_every_method_has_a_grid_and_the_trials_repeat(monkeypatch):
+@pytest.fixture
+def tune_baselines(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     import tune_baselines
 
-    assert set(tune_baselines.GRIDS) == set(METHODS) - {"primo", "primo (paper)", NEVER_DROPPED, FREQUENCIES}
+    return tune_baselines
+
+
+def test_a_trial_is_scored_on_the_validation_part_alone(tune_baselines):
+    x, y = make_xor(300, random_state=0)
+    train, validation = (x[:200], y[:200]), (x[200:], y[200:])
+    small = replace(XOR, networks={"hidden_dim": 8, "max_epochs": 1})
+    task = Task("validated", "o", ("m",), lambda seed: (train, validation, (None, None)))
+    trial = tune_baselines.try_out(task, "primo", {"learning_rate": 1e-2}, small)
+    losses = [trial["log_loss_missing"], trial["log_loss_complete"]]
+    assert trial["score"] == pytest.approx(np.mean(losses))
+    assert "learning_rate" in trial["settings"]
+    wide = Modalities({"o": x.values["o"], "m": np.zeros((300, MAX_FEATURES))})
+    task = Task("wide", "o", ("m",), lambda seed: ((wide, y), (wide, y), (None, None)))
+    assert "4096 features at most" in tune_baselines.try_out(task, "stacking", {}, small)["refused"]
+
+
+def test_every_method_has_a_grid_and_the_trials_repeat(tune_baselines):
+    assert set(tune_baselines.GRIDS) == set(METHODS) - {FREQUENCIES}
     for method in tune_baselines.GRIDS:
         first, second = (tune_baselines.trials(method, 8) for _ in range(2))
         assert first == second

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from primo_pyro import Modalities
-from primo_pyro.baselines import NeighbourCompletions, prediction_entropy
+from primo_pyro.baselines import NeighbourCompletions, impact_rivals, prediction_entropy
 from primo_pyro.data import make_xor, xor_impact
 from primo_pyro.errors import ModalityError
 
@@ -22,6 +22,14 @@ def test_completions_by_hand():
     rival = NeighbourCompletions(Truth(), "m", n_neighbors=3).fit(x)
     # Labels 1, 1, 0: mean 2/3; distances 1/3, 1/3, 2/3.
     assert rival.predictive_impact(Modalities({"o": [-1.05]}))["impact"][0] == pytest.approx(4 / 9)
+
+
+def test_chunks_of_rows_change_nothing(monkeypatch):
+    x, _ = make_xor(300, random_state=0)
+    rival = NeighbourCompletions(Truth(), "m", n_neighbors=10).fit(x)
+    whole = rival.predictive_impact(x)
+    monkeypatch.setattr(impact_rivals, "ROWS_AT_A_TIME", 70)
+    np.testing.assert_array_equal(rival.predictive_impact(x), whole)
 
 
 def test_completions_find_the_exact_impact_where_x_o_is_one_number():

@@ -6,6 +6,7 @@ import pytest
 from primo_pyro import Modalities
 from primo_pyro.baselines import ImputationClassifier, StackingClassifier
 from primo_pyro.data import make_xor
+from primo_pyro.errors import ModalityError
 
 
 def test_what_each_imputer_puts_in():
@@ -42,6 +43,17 @@ def test_trees_stop_where_held_out_rows_say_so():
     classifier = ImputationClassifier(max_iter=50, random_state=0).fit(x, y)
     assert len(classifier.history_) == 50
     assert classifier.model_.n_iter_ == classifier.history_["val_log_loss"].argmin() + 1 < 50
+
+
+def test_wide_tables_are_refused():
+    y = np.arange(20) % 2
+    images = Modalities({"o": np.zeros((20, 1)), "image": np.zeros((20, 1, 65, 64))})
+    for classifier in (ImputationClassifier(), StackingClassifier()):
+        with pytest.raises(ModalityError, match=r"4096 features at most; modality .*'image' has 4160"):
+            classifier.fit(images, y)
+    series = Modalities({"o": np.zeros((20, 1)), "series": np.zeros((20, 24, 24))})
+    with pytest.raises(ModalityError, match=r"Iterative imputation takes 200 features at most; .* has 576"):
+        ImputationClassifier(imputer="iterative").fit(series, y)
 
 
 def test_unknown_imputer():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from primo_pyro import Modalities
 from primo_pyro.baselines import LVAEClassifier
+from primo_pyro.baselines.lvae import MAX_DRAWN
 from primo_pyro.data import make_xor
 from primo_pyro.errors import ModalityError
 
@@ -77,6 +79,12 @@ def test_roles_are_wanted(rows):
     x, y = rows
     with pytest.raises(ModalityError, match="LVAEClassifier wants observed modalities and optional ones"):
         LVAEClassifier().fit(x.select("o"), y)
+
+
+def test_a_modality_of_too_many_numbers_is_refused():
+    x = Modalities({"o": np.zeros((20, 1)), "m": np.zeros((20, MAX_DRAWN + 1))})
+    with pytest.raises(ModalityError, match="4096 numbers at most; m would be 4097"):
+        LVAEClassifier(optional=("m",)).fit(x, np.arange(20) % 2)
 
 
 @pytest.mark.slow
