@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
         task = make() if args.rows is None else make(rows=args.rows)
         if args.part == "validation":
             task = scored_on_validation(task)
-        results, fitted[name] = compare(
+        results, fitted[name], _ = compare(
             task,
             methods(args.objectives),
             range(args.seeds),
