@@ -44,7 +44,7 @@ class Protocol:
 
 XOR = Protocol(
     seeds=4,
-    epochs=15,
+    epochs=30,
     networks={"batch_size": 128, "hidden_dim": 128, "patience": None},
     primo={"latent_dim": 2, "learning_rate": 3e-3},
     own={"primo (paper)": {"learning_rate": 1e-3}},  # with its one draw a step, 3e-3 is too fast
