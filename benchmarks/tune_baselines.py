@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from sklearn.model_selection import ParameterGrid
 from tqdm import tqdm
 
 from primo_pyro.comparison import METHODS, NEVER_DROPPED, TREES, Task, settings_of
-from primo_pyro.errors import ModalityError
+from primo_pyro.errors import ModalityError, PrimoWarning
 from primo_pyro.evaluation import scores
 from primo_pyro.protocols import PHYSIONET_2012, XOR, Protocol
 from primo_pyro.tasks import physionet2012, xor
@@ -78,6 +79,7 @@ def try_out(task: Task, method: str, settings: dict, protocol: Protocol) -> dict
     known = settings_of(method, protocol.networks, protocol.primo, protocol.own)
     classifier = METHODS[method](task, random_state=0, **known | settings)
     row = {"method": method, "settings": json.dumps(settings)}
+    warnings.simplefilter("ignore", PrimoWarning)  # what a fit has to say about itself is in its score
     start = time.perf_counter()
     try:
         classifier.fit(x, y)

@@ -136,7 +136,8 @@ def main() -> None:
         ("o", "m"),
         heads,
         "Labels predicted in the plane of o and m, one draw a row. Where o < 0 the label hangs on m:\n"
-        "without m (above) draws should say both, with m (below) the quadrants should part.",
+        "without m (above) draws should say both, with m (below) the quadrants should part. "
+        "Accuracy is that of the average over draws.",
         args.out / "labels.png",
     )
     panels(

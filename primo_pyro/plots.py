@@ -197,9 +197,9 @@ def method_scores(
     ):
         of_method = scores[scores["scenario"] == scenario].groupby("method")["value"].agg(["mean", "std"])
         ax.errorbar(
-            of_method["mean"],
+            of_method["mean"].to_numpy(),
             [methods.index(method) + shift for method in of_method.index],
-            xerr=of_method["std"].fillna(0),
+            xerr=of_method["std"].fillna(0).to_numpy(),
             color=colour, marker=marker, markersize=5, linestyle="none", capsize=3, label=scenario,
         )  # fmt: skip
         if scenario in limits:

@@ -9,8 +9,8 @@ that is, the sum of the log-softmaxes of M + 1 networks; all are trained togethe
 own. The factor of an absent modality is left out, and the joint network sees zeros in its place.
 
 For labels that one modality tells alone the single factors learn quickly; for labels that take several
-modalities together, as in XOR, the joint factor is there: its accuracy on XOR's complete rows is .975 or
-more, and without m about the Bayes rule's .659.
+modalities together, as in XOR, the joint factor is there. On XOR the accuracy is .975 or more where m is
+there, and about the Bayes rule's .659 where it is missing.
 """
 
 from __future__ import annotations
