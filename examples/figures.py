@@ -250,8 +250,8 @@ def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> 
 
     For ``V`` and ``calibrated`` the numbers of `impact_calibration`. For each order of revealing rows,
     ``recovered``, the part of the whole gain in log loss that is reached with 30 % of the rows, and ``area``,
-    its mean over all shares of rows; random orders have .3 and .5. ``gain`` is the whole gain in nats; where it
-    is not clearly above 0, its parts mean nothing.
+    its mean over all shares of rows; random orders have .3 and .5. ``gain`` is the whole gain in nats; where
+    it is not clearly above 0, its parts mean nothing.
     """
     lines = []
     for r, of_r in zip(parts, curves, strict=True):
