@@ -15,14 +15,12 @@ from __future__ import annotations
 import argparse
 
 from common import PRIMO, parser, primo_of, run
-from figures import bias_picture, draw, keep
+from figures import bias_picture, draw, keep, some_rows
 
 from primo_pyro.comparison import METHODS, NEVER_DROPPED
 from primo_pyro.evaluation import bias_analysis
 from primo_pyro.protocols import AV_MNIST
 from primo_pyro.tasks import av_mnist
-
-TEST_ROWS = 2000  # of the bias; a mean over more moves by less than from seed to seed
 
 
 def bias(args: argparse.Namespace) -> None:
@@ -34,7 +32,7 @@ def bias(args: argparse.Namespace) -> None:
     distances = bias_analysis(
         x,
         y,
-        x_test[:TEST_ROWS],
+        x_test[some_rows(x_test.complete)],
         task.optional,
         primo=lambda seed: METHODS[method](task, random_state=seed, **of_primo),
         oracle=lambda seed: METHODS[NEVER_DROPPED](task, random_state=seed, **networks),

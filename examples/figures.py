@@ -80,16 +80,16 @@ def reveal(clf: PrimoClassifier, task: Task) -> Revealed:
     """Calibrate impact on validation rows, where the task has some, and try it on test rows."""
     _, validation, (x, y) = task.rows(0)
     if validation is not None:
-        clf.calibrate_impact(validation[0][_some(validation[0].complete)])
+        clf.calibrate_impact(validation[0][some_rows(validation[0].complete)])
     y = np.asarray(y)
-    at = _some(x.complete & np.isin(y, clf.classes_))  # few training rows may lack a rare class
+    at = some_rows(x.complete & np.isin(y, clf.classes_))  # few training rows may lack a rare class
     x, y = x[at], y[at]
     seen = x.drop(*task.optional)
     missing, complete = clf.predict_proba(seen), clf.predict_proba(x)
     return Revealed(task, clf, at, x, y, missing, complete, clf.predictive_impact(seen), clf.impact_gap(x))
 
 
-def _some(wanted: np.ndarray) -> np.ndarray:
+def some_rows(wanted: np.ndarray) -> np.ndarray:
     """Where it is true, at most ROWS places, drawn at random: test files are not always shuffled."""
     places = np.flatnonzero(wanted)
     return np.sort(np.random.default_rng(0).permutation(places)[:ROWS])
@@ -250,7 +250,8 @@ def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> 
 
     For ``V`` and ``calibrated`` the numbers of `impact_calibration`. For each order of revealing rows,
     ``recovered``, the part of the whole gain in log loss that is reached with 30 % of the rows, and ``area``,
-    its mean over all shares of rows; random orders have .3 and .5.
+    its mean over all shares of rows; random orders have .3 and .5. ``gain`` is the whole gain in nats; where
+    it is not clearly above 0, its parts mean nothing.
     """
     lines = []
     for r, of_r in zip(parts, curves, strict=True):
@@ -261,6 +262,8 @@ def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> 
         ]
         gains = acquisition_summary(of_r, SHARE).query("metric == 'log_loss'")
         found += [(g.score, metric, getattr(g, metric)) for g in gains.itertuples() for metric in GAINS]
+        ends = of_r.query("metric == 'log_loss' and score == 'oracle'")["value"]
+        found.append(("all revealed", "gain", ends.iloc[0] - ends.iloc[-1]))
         lines += [(r.task.name, *line) for line in found]
     return pd.DataFrame(lines, columns=["dataset", "score", "metric", "value"])
 
@@ -273,6 +276,7 @@ CHECKS = {
     "lift": "lift of top 10 %",
     "recovered": f"gain at {SHARE:.0%}",
     "area": "area",
+    "gain": "gain, nats",
 }
 
 
@@ -308,6 +312,8 @@ def avmnist(models: Mapping[str, PrimoClassifier], out: Path) -> list[Revealed]:
             hidden=partial(show_digit, modality=case),
             label="digit",
         )
+    if (out / "bias.csv").is_file():
+        bias_picture(pd.read_csv(out / "bias.csv"), out / "bias.png")
     return list(parts.values())
 
 
@@ -319,10 +325,10 @@ def physionet2012(models: Mapping[str, PrimoClassifier], out: Path) -> list[Reve
         r = reveal(clf, tasks.physionet2012(task, "three" if case.endswith(THREE) else "two"))
         age, sex, _, unit, _ = known[r.at].T
         sexes = [{0: "woman", 1: "man"}.get(s, "sex unknown") for s in sex]
-        units = [UNITS.get(u, "unit unknown") for u in unit]
+        units = [UNITS.get(u, UNKNOWN) for u in unit]
         about = [f"{a:.0f} years, {s}, {u}" for a, s, u in zip(age, sexes, units, strict=True)]
         rows_picture(r, out / f"rows_{case}.png", about=about, label=LABELS[task], classes=CLASSES[task])
-        groups = {"Age in years": _age_bands(age), "Unit": pd.Categorical(units, [*UNITS.values()])}
+        groups = {"Age in years": _age_bands(age), "Unit": pd.Categorical(units, [*UNITS.values(), UNKNOWN])}
         groups_picture(r, out / f"groups_{case}.png", groups, LABELS[task], CLASSES[task])
         parts.append(r)
     return parts
@@ -367,6 +373,7 @@ LABELS = {
 }
 THREE = "_three"  # how a model of PhysioNet 2012's three modalities ends
 UNITS = {1: "coronary unit", 2: "cardiac surgery unit", 3: "medical unit", 4: "surgical unit"}
+UNKNOWN = "unit unknown"
 ADMISSIONS = {0: "medical", 1: "scheduled surgery", 2: "unscheduled surgery"}
 MIMIC3_CLASSES = {"mortality": MORTALITY} | dict.fromkeys(ICD9, ("no", "yes"))
 DEMO = """

@@ -318,8 +318,8 @@ def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes 
 
 
 METRICS = {
-    "log_loss": ("Log loss over all rows (nats; lower is better)", "lowers the log loss"),
-    "auroc": ("AUROC over all rows (higher is better)", "raises the AUROC"),
+    "log_loss": ("Log loss over all rows (nats; lower is better)", "the log loss"),
+    "auroc": ("AUROC over all rows (higher is better)", "the AUROC"),
 }
 STYLES = {  # a colour, a line and a width for each order that a reader will meet again
     "oracle": ("black", (0, (1, 1)), 1.5),
@@ -355,14 +355,17 @@ def acquisition_curve(
     >>> acquisition_curve(curves, modality="sound", ax=plt.figure().subplots()).get_title(loc="left")
     'Revealing sound lowers the log loss; good orders do it early'
     """
-    label, verb = METRICS[metric]
+    label, name = METRICS[metric]
+    curves = curves[curves["metric"] == metric].sort_values("revealed", kind="stable")
+    rises = curves["value"].iloc[-1] > curves["value"].iloc[0]
+    better = rises == (metric == "auroc")
     ax = _axes(
         ax,
-        f"Revealing {modality} {verb}; good orders do it early",
+        f"Revealing {modality} {'raises' if rises else 'lowers'} {name}; "
+        + ("good orders do it early" if better else "it does not help on the whole"),
         f"Share of rows in which {modality} is revealed",
         label,
     )
-    curves = curves[curves["metric"] == metric]
     spare = iter(sns.color_palette("colorblind", 10))
     for score, curve in curves.groupby("score", sort=False):
         colour, line, width = STYLES.get(score) or (next(spare), "-", 1.5)

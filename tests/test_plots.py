@@ -132,6 +132,12 @@ def test_acquisition_curve_draws_every_score_as_it_is(ax, metric):
     np.testing.assert_allclose(drawn, curves.query("score == 'V' and metric == @metric")["value"])
 
 
+def test_acquisition_curve_says_where_revealing_does_harm(ax):
+    curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": [0.3, 0.4]})
+    plots.acquisition_curve(curves, modality="sound", ax=ax)
+    assert "raises the log loss; it does not help" in ax.get_title(loc="left")
+
+
 def test_bias_map_puts_each_seed_at_its_two_distances(ax):
     pairs = {
         ("primo_missing", "unimodal"): 0.05,
