@@ -149,13 +149,13 @@ def picture(paper: PrimoClassifier, calibrated: PrimoClassifier, path: Path) -> 
     """The latents of one row of XOR under both objectives, with 40 values that its m could have."""
     m = np.random.default_rng(0).choice([-1, 1], size=40) + np.random.default_rng(1).normal(0, 0.5, size=40)
     x = Modalities({"o": np.full(40, -1.0), "m": m})
-    figure, axes = plt.subplots(1, 2, figsize=(13, 6.5), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained")
     for ax, (name, classifier) in zip(axes, {"paper": paper, "calibrated": calibrated}.items(), strict=True):
         completions = priors(classifier, x).assign(label=(m > 0).astype(int))  # o < 0
         latent_completions(priors(classifier, x.drop("m")[:1]), completions, name, ax=ax)
     figure.suptitle("XOR, o = -1: m alone decides the label. What does z know before and after m is seen?")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
     print(f"wrote {path}")
 

@@ -516,8 +516,8 @@ def latent_completions(
     typical = np.sqrt(np.square(completions[scales]).mean()).to_numpy()
     pairs = [(a, b) for i, a in enumerate(centres) for b in centres[:i]]
     apart = np.mean([np.linalg.norm((a - b) / typical) for a, b in pairs]) if pairs else 0.0
-    title = f"ompletions of different labels lie {apart:.1f} standard deviations apart"
-    title = f"{name}: c{title}" if name else f"C{title}"
+    title = f"Completions of different labels lie {apart:.1f} standard deviations apart"
+    title = f"{name}\n{title}" if name else title
     ax = _axes(ax, title, "First latent dimension (no unit)", "Second latent dimension (no unit)")
 
     def ellipse(line, deviations, **style):

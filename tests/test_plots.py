@@ -172,7 +172,7 @@ def test_latent_completions_shows_every_prior(ax):
     completions = completions.assign(scale_1=0.2, scale_2=0.1, label=np.arange(10) % 2)
     missing = pd.DataFrame({"mean_1": [0.5], "mean_2": 1.0, "scale_1": 2.0, "scale_2": 1.5})
     assert_readable(ax, plots.latent_completions(missing, completions, "paper", ax=ax))
-    assert ax.get_title(loc="left").startswith("paper: completions of different labels lie")
+    assert ax.get_title(loc="left").startswith("paper\nCompletions of different labels lie")
     grey, *others = sorted(ax.patches, key=lambda patch: -patch.width)
     assert (grey.center, grey.width, grey.height) == ((0.5, 1.0), 8.0, 6.0)  # two standard deviations
     assert len(others) == 1 + len(completions)
