@@ -2,7 +2,7 @@
 
 ``Predictive`` runs the model over many draws at once, and a handler supplies their noise. Rows are taken so
 few at a time that the predictions of all their draws can be held, and only averages are kept: memory grows
-neither with rows nor with draws.
+neither with rows nor, until the draws of a single row pass 2^22 probabilities, with draws.
 """
 
 from __future__ import annotations

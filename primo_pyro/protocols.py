@@ -6,9 +6,9 @@ dimensions, and 2,000 and 500 draws at evaluation. It does not say the batch siz
 dropout, or gamma; those here are ours, and the same for all methods. The calibrated objective has a small
 latent: 8 dimensions hold what a modality tells about a label.
 
-The paper's learning rate of 5e-4 stands for MIMIC-III. AV-MNIST's rate, batches and dropout were chosen on
-validation rows, for 15,000 training rows (docs/results.md). So were those of PhysioNet 2012, which is not in
-the paper and has the settings of MIMIC-III otherwise.
+The paper's learning rate of 5e-4 stands for MIMIC-III. AV-MNIST's rate, batches and dropout were set while
+looking at validation rows, for 15,000 training rows (docs/results.md). So were those of PhysioNet 2012, which
+is not in the paper and has the settings of MIMIC-III otherwise.
 """
 
 from __future__ import annotations
