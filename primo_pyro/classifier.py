@@ -188,7 +188,9 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         if not goes_on:
             self._build(x_train, objective, seed)
 
-        elbo = objective.make_elbo()(Anchored(self.model_, objective), self.guide_)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + 1)  # the networks were drawn from the seed itself
+            elbo = objective.make_elbo()(Anchored(self.model_, objective), self.guide_)
 
         def loss(batch, labels):
             h = self.model_.encoder(batch)  # once, for model, guide, R and copies

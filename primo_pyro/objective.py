@@ -87,7 +87,7 @@ class Objective:
     num_particles: int = 8
     propose_from_prior: bool = True
     anchor: float = 0.1
-    tie: float = 0.1
+    tie: float = 0.3
     tie_on_complete: float = 0.0
     forecast: float = 5.0
     hide: bool = True
@@ -231,13 +231,9 @@ class Anchored(PyroModule):
 
 
 def _head(model) -> nn.Linear:
-    """From a representation to logits; all labels are equally likely at first, so nothing random is drawn."""
-    like = next(model.parameters())
-    sizes = model.encoder.out_features, model.likelihood.num_classes
-    head = nn.utils.skip_init(nn.Linear, *sizes, device=like.device, dtype=like.dtype)
-    for parameter in head.parameters():
-        nn.init.zeros_(parameter)
-    return head
+    """From a representation to logits. Random at first: through one at zero no gradient would pass."""
+    head = nn.Linear(model.encoder.out_features, model.likelihood.num_classes)
+    return head.to(next(model.parameters()))
 
 
 class LossParts(poutine.messenger.Messenger):
