@@ -446,9 +446,17 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
     # --- Plausible labels ------------------------------------------------------------------------------
 
     def plausible_labels(
-        self, x, max_clusters: int = 10, min_weight: float = 0.02, n_jobs=None
+        self,
+        x,
+        max_clusters: int = 10,
+        min_weight: float = 0.02,
+        class_weight=None,
+        random_state: int = 0,
+        n_jobs: int | None = None,
     ) -> pd.DataFrame:
         """The few different predictions that what is absent could lead to, for each row of ``x``.
+
+        The draws are those of ``predict_proba``; ``random_state`` is that of the grouping.
 
         Returns
         -------
@@ -468,14 +476,15 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         (5, 2)
         """
         x = self._as_known_rows(x)
-        seed, parts, start = self.seed_, [], 0
+        parts, start = [], 0
         for logits in self._streamed("logits", x):
             part = plausible_labels(
                 logits,
                 self.classes_,
                 max_clusters=max_clusters,
                 min_weight=min_weight,
-                random_state=seed,
+                class_weight=class_weight,
+                random_state=random_state,
                 n_jobs=n_jobs,
             )
             parts.append(part.assign(row=part["row"] + start))

@@ -46,6 +46,7 @@ def plausible_labels(
     *,
     max_clusters: int = 10,
     min_weight: float = 0.02,
+    class_weight=None,
     random_state: int = 0,
     n_jobs: int | None = None,
 ) -> pd.DataFrame:
@@ -62,6 +63,11 @@ def plausible_labels(
     min_weight
         Clusters with a smaller share of the draws are dropped; the weights of the others are scaled to sum
         to 1. A row that would lose all keeps its largest.
+    class_weight
+        Positive weights ``[C]`` of the classes: a cluster is named after the largest product of weight and
+        mean predicted probability. None: all alike, the most probable class. A rare outcome is hardly ever
+        that; with ``compute_class_weight("balanced", ...)`` of scikit-learn a cluster is named after the
+        class that it makes most probable in relation to its frequency.
     random_state
         Seed of the first guess (k-means++), the same for all rows: a row's clusters depend on its own draws
         alone.
@@ -78,8 +84,8 @@ def plausible_labels(
     Raises
     ------
     DrawsError
-        Where ``logits`` is not ``[K, N, C]`` with K >= 2 and C >= 2, is not finite, or ``classes`` does not
-        fit.
+        Where ``logits`` is not ``[K, N, C]`` with K >= 2 and C >= 2, is not finite, or ``classes`` or
+        ``class_weight`` does not fit.
 
     Examples
     --------
@@ -103,6 +109,12 @@ def plausible_labels(
             f"classes names {len(classes)} labels and the logits have {num_classes}. Name each class "
             "once, in the order of the logits."
         )
+    class_weight = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
+    if class_weight.shape != (num_classes,) or not (np.isfinite(class_weight) & (class_weight > 0)).all():
+        raise DrawsError(
+            f"class_weight is {class_weight.tolist()}; {num_classes} positive numbers were wanted, one for "
+            "each class. Give a weight to every class, in the order of the logits."
+        )
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
         delayed(_clusters_of)(
             logits[:, start : start + ROWS_AT_A_TIME], max_clusters, min_weight, random_state
@@ -111,7 +123,8 @@ def plausible_labels(
     )
     row = np.concatenate([r + ROWS_AT_A_TIME * i for i, (r, *_) in enumerate(parts)])
     cluster, weight, p = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
-    frame = pd.DataFrame({"row": row, "cluster": cluster, "weight": weight, "label": classes[p.argmax(1)]})
+    label = classes[(class_weight * p).argmax(1)]
+    frame = pd.DataFrame({"row": row, "cluster": cluster, "weight": weight, "label": label})
     return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{c}" for c in classes])], axis=1)
 
 
@@ -147,6 +160,20 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
     shares = pd.crosstab(frame["row"], frame["label"], values=value, aggfunc="sum").fillna(0.0)
     shares = shares.reindex(columns=classes, fill_value=0.0).rename_axis(columns=None)
     return shares.div(shares.sum(axis=1), axis=0)
+
+
+def share_agreement(first, second) -> float:
+    """1 less the total variation distance between two tables of label shares ``[N, C]``, mean over rows.
+
+    Of two seeds it says how far plausible labels hang on the first guess of the mixture.
+
+    >>> first = pd.DataFrame({"a": [1.0, 0.5], "b": [0.0, 0.5]})
+    >>> share_agreement(first, first)
+    1.0
+    >>> share_agreement(first, first[["b", "a"]].set_axis(["a", "b"], axis=1))
+    0.5
+    """
+    return float(1 - total_variation(np.asarray(first), np.asarray(second)).mean())
 
 
 def _checked(logits) -> np.ndarray:

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import BayesianGaussianMixture
 
 from primo_pyro import PrimoClassifier, clusters
-from primo_pyro.clusters import fit_mixtures, label_shares, plausible_labels
+from primo_pyro.clusters import fit_mixtures, label_shares, plausible_labels, share_agreement
 from primo_pyro.data import load_digits_halves
 from primo_pyro.errors import DrawsError
 from primo_pyro.prediction import draw_logits, standard_normal_points
@@ -45,11 +45,6 @@ def reference_shares(logits):
     kept = resp[:, resp.mean(0) >= 0.02]
     labels = (kept.T @ softmax(logits, axis=-1)).argmax(1)
     return np.bincount(labels, minlength=logits.shape[1]) / len(labels)
-
-
-def agreement(a, b):
-    """1 - total variation, mean over rows."""
-    return 1 - np.abs(np.asarray(a) - np.asarray(b)).sum(1).mean() / 2
 
 
 def test_fixed_point_of_the_reference_is_ours(monkeypatch):
@@ -82,7 +77,8 @@ def test_agrees_with_the_reference_on_a_few_rows():
     logits = digit_logits(256, 20)
     expected = [reference_shares(logits[:, i]) for i in range(20)]
     # 0.95 is the bar for 200 rows. Single rows scatter by about 0.06, so that the mean of 20 may lie lower.
-    assert agreement(label_shares(plausible_labels(logits), range(10)), expected) > 0.95 - 2 * 0.06 / 20**0.5
+    shares = label_shares(plausible_labels(logits), range(10))
+    assert share_agreement(shares, expected) > 0.95 - 2 * 0.06 / 20**0.5
 
 
 @pytest.mark.slow
@@ -104,7 +100,7 @@ def test_agrees_with_the_reference_and_is_five_times_as_fast():
     start = time.perf_counter()
     shares = label_shares(plausible_labels(logits, n_jobs=2), range(10))
     assert time.perf_counter() - start < reference_time / 5
-    assert agreement(shares, expected) > 0.95
+    assert share_agreement(shares, expected) > 0.95
 
 
 @pytest.mark.parametrize(("by", "bar"), [("count", 0.92), ("weight", 0.97)])
@@ -112,7 +108,7 @@ def test_stable_under_reseeding(by, bar):
     """Here nearly every row wavers. Rival optima move a cluster or two out of ten, but few of the draws."""
     logits = digit_logits(256, 100)
     a, b = (label_shares(plausible_labels(logits, random_state=s), range(10), by=by) for s in (0, 1))
-    assert agreement(a, b) > bar
+    assert share_agreement(a, b) > bar
 
 
 def test_recovers_a_known_mixture():
@@ -125,6 +121,23 @@ def test_recovers_a_known_mixture():
     np.testing.assert_allclose(weight, np.array(counts) / 256, atol=1e-3)
     assert (frame["weight"].diff().dropna() <= 0).all()
     np.testing.assert_allclose(frame.filter(like="p_").sum(axis=1), 1)
+
+
+def test_a_rare_class_names_clusters_by_its_weight():
+    """Two groups of draws, in which the rare class has .02 and .3: never the most probable."""
+    random = np.random.default_rng(0)
+    p = np.repeat([0.02, 0.3], [60, 40])
+    logits = np.stack([np.zeros(100), np.log(p / (1 - p))], axis=1) + random.normal(0, 0.05, (100, 2))
+    logits = logits[:, None]
+    assert (plausible_labels(logits)["label"] == 0).all()
+    weighed = plausible_labels(logits, class_weight=[1 / 0.9, 1 / 0.1])
+    assert weighed.groupby("label")["weight"].sum().round(6).to_dict() == {0: 0.6, 1: 0.4}
+
+
+@pytest.mark.parametrize("weight", [[1.0], [1.0, 0.0], [1.0, np.nan], [[1.0, 1.0]]])
+def test_refuses_weights_that_fit_no_class(weight):
+    with pytest.raises(DrawsError, match="class_weight"):
+        plausible_labels(network_logits(8, 2, 2, seed=0), class_weight=weight)
 
 
 def test_a_constant_added_to_a_draws_logits_changes_nothing():
