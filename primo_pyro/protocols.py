@@ -84,8 +84,21 @@ PHYSIONET_2012 = Protocol(
     epochs=12,
     networks=MIMIC3.networks | {"hidden_dim": 96, "learning_rate": 2e-3, "dropout": 0.5},
     primo=MIMIC3.primo,
-    own=MIMIC3.own
-    | {
-        # "mvae": {"learning_rate": ..., "label_weight": ...}, and so on: by method, what a search has found
+    # Found by benchmarks/tune_baselines.py; where the general settings were best, none are named.
+    own={
+        "primo (paper)": MIMIC3.own["primo (paper)"] | {"learning_rate": 5e-3},
+        "unimodal": {"learning_rate": 5e-3},
+        "mvae": {"latent_dim": 4, "label_weight": 1.0, "warm_up": 1.0},
+        "mmvae": {"latent_dim": 2, "label_weight": 5.0, "num_particles": 4},
+        "cmmd": {
+            "latent_dim": 2,
+            "learning_rate": 1e-2,
+            "label_weight": 5.0,
+            "kl_weight": 0.9,
+            "mmd_weight": 10.0,
+        },
+        "lvae": {"latent_dim": 4, "learning_rate": 5e-3},
+        "mean imputation": {"learning_rate": 0.03, "max_leaf_nodes": 7},
+        "knn imputation": {"learning_rate": 0.03, "max_leaf_nodes": 7},
     },
 )

@@ -89,7 +89,13 @@ def hand_written_loss(anchored, guide, x, y, noise):
     z = q.loc + q.scale * noise
     log_y = Categorical(logits=model.likelihood(model.encoder(x), {"m": z})).log_prob(y)
     log_weight = log_y + complete.log_prob(z).sum(-1) - q.log_prob(z).sum(-1)  # [K, B]
-    bound = log_weight.logsumexp(0) - math.log(len(noise))
+    inside = torch.where(there, objective.num_particles_complete, len(noise))  # draws in one logarithm
+    bound = torch.stack(
+        [
+            torch.stack([g.logsumexp(0) - math.log(len(g)) for g in row.split(int(k))]).mean()
+            for row, k in zip(log_weight.T, inside, strict=True)
+        ]
+    )
     if objective.elbo == "trace":
         bound = log_weight.mean(0)
     anchor = kl_divergence(missing, Normal(0.0, 1.0)).sum(-1)
@@ -347,6 +353,8 @@ def test_wrong_objectives_are_refused():
         Objective(elbo="renyi")
     with pytest.raises(ValueError, match="at least two draws"):
         Objective(num_particles=1)
+    with pytest.raises(ValueError, match="multiple of num_particles_complete"):
+        Objective(num_particles=12, num_particles_complete=8)
 
 
 def test_dropout_does_not_pass_for_impact():
