@@ -39,7 +39,7 @@ PIECES = {
     "propose from prior": ("propose_from_prior",),
     "no tax": ("tie_on_complete",),
     "small anchor and tie": ("anchor", "tie"),
-    "importance bound": ("elbo", "num_particles", "num_particles_complete"),
+    "importance bound": ("elbo", "num_particles"),
     "hide": ("hide",),
     "forecast": ("forecast",),
     "auxiliary": ("auxiliary",),
@@ -55,7 +55,7 @@ def ablation() -> dict[str, Objective]:
         rows["calibrated" if sofar == CALIBRATED else f"+ {piece}"] = sofar
     for piece, fields in PIECES.items():
         # Without the bound of several draws the draws stay: the forecast needs them.
-        back = {field: getattr(PAPER, field) for field in fields if not field.startswith("num_particles")}
+        back = {field: getattr(PAPER, field) for field in fields if field != "num_particles"}
         rows[f"calibrated - {piece}"] = replace(CALIBRATED, **back)
     return rows
 

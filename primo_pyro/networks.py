@@ -182,11 +182,6 @@ class Representations:
             {name: p[rows] for name, p in self.present.items()},
         )
 
-    @property
-    def complete(self) -> Tensor:
-        """Booleans ``[B]``: rows in which every modality is present."""
-        return torch.stack(list(self.present.values())).all(0)
-
     def drop(self, *names: str) -> Representations:
         """The same rows as if these modalities were absent in each."""
         return Representations(

@@ -48,11 +48,6 @@ class Objective:
         ``"importance"`` (`ImportanceELBO`).
     num_particles
         Draws of the latents per row and step.
-    num_particles_complete
-        How many of them go inside one logarithm of the importance-weighted bound in rows where nothing is
-        absent; the mean of such bounds is taken. The bound punishes a spread of predictions, the more the
-        fewer draws are inside: where something is absent the spread is V itself, where nothing is, it has
-        nothing to stand for.
     propose_from_prior
         Whether the guide proposes from the prior where a modality is present.
     anchor
@@ -77,21 +72,19 @@ class Objective:
     Raises
     ------
     ValueError
-        For an unknown bound, fewer particles than the forecast wants, or particles that cannot be divided
-        into groups of ``num_particles_complete``.
+        For an unknown bound, or fewer particles than the forecast wants.
 
     Examples
     --------
     >>> Objective.named("paper").tie_on_complete
     1.0
     >>> from dataclasses import replace
-    >>> replace(Objective.named("calibrated"), num_particles=64).num_particles
-    64
+    >>> replace(Objective.named("calibrated"), num_particles=8).num_particles
+    8
     """
 
     elbo: str = "importance"
-    num_particles: int = 32
-    num_particles_complete: int = 8
+    num_particles: int = 8
     propose_from_prior: bool = True
     anchor: float = 0.1
     tie: float = 0.3
@@ -109,12 +102,6 @@ class Objective:
                 f"forecast is {self.forecast:g} with {self.num_particles} particle; a forecast is scored by "
                 "at least two draws. Raise num_particles, or set forecast=0."
             )
-        if self.num_particles % self.num_particles_complete:
-            raise ValueError(
-                f"num_particles is {self.num_particles} and num_particles_complete "
-                f"{self.num_particles_complete}; groups of equal size were wanted. Make num_particles a "
-                "multiple of num_particles_complete."
-            )
 
     @staticmethod
     def named(name: str) -> Objective:
@@ -123,9 +110,8 @@ class Objective:
 
     def make_elbo(self) -> ELBO:
         """The bound as a Pyro ELBO; all sites stand in one plate."""
-        of_rows = {"num_particles_complete": self.num_particles_complete} if self.elbo == "importance" else {}
         return ELBOS[self.elbo](
-            num_particles=self.num_particles, max_plate_nesting=1, vectorize_particles=True, **of_rows
+            num_particles=self.num_particles, max_plate_nesting=1, vectorize_particles=True
         )
 
 
@@ -135,28 +121,16 @@ class ImportanceELBO(Trace_ELBO):
     A row's weight is the product of all its model sites over all its guide sites. With one particle this
     is ``Trace_ELBO``; with many it approaches log p(y | x) from below. As an ELBO module it has
     parameters, which Pyro's ``RenyiELBO(alpha=0)``, of equal value, has not.
-
-    With ``num_particles_complete`` the rows in which nothing is absent get the mean of several bounds of so
-    many draws each; which rows these are is asked of the program's first argument.
     """
-
-    def __init__(self, *args, num_particles_complete: int | None = None, **settings):
-        super().__init__(*args, **settings)
-        self.num_particles_complete = num_particles_complete or self.num_particles
 
     def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
         """The negative bound, summed over rows."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces
         log_weights = sum(_log_probs(model_trace)) - sum(_log_probs(guide_trace))  # [K, B] or [B]
-        if log_weights.dim() == 1:
-            return -log_weights.sum()
-        bound = _log_mean_exp(log_weights)
-        if self.num_particles_complete < self.num_particles:
-            groups = log_weights.unflatten(0, (-1, self.num_particles_complete))
-            complete = torch.as_tensor(args[0].complete, device=bound.device)
-            bound = torch.where(complete, _log_mean_exp(groups, dim=1).mean(0), bound)
-        return -bound.sum()
+        if log_weights.dim() > 1:
+            log_weights = log_weights.logsumexp(0) - math.log(self.num_particles)
+        return -log_weights.sum()
 
     def loss(self, model, guide, *args, **kwargs) -> float:
         """The negative bound as a number."""
@@ -171,10 +145,6 @@ class ImportanceELBO(Trace_ELBO):
 
 
 ELBOS = {"trace": Trace_ELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
-
-
-def _log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:
-    return values.logsumexp(dim) - math.log(values.shape[dim])
 
 
 def _log_probs(trace) -> list[Tensor]:
@@ -214,9 +184,10 @@ def forecast_score(priors, likelihood, h: Representations, m: str, num_draws: in
 
     rows = h.present[m].nonzero()[:, 0]
     shown = h[rows]
-    hidden = predictions(shown.drop(m))
-    distance = total_variation(hidden, predictions(shown).detach()).mean(0)
-    spread = total_variation(hidden, hidden.roll(1, 0)).mean(0)  # neighbours are independent draws
+    # Every draw is held against every other: pairs cost little beside the draws, and average the noise out.
+    hidden, seen = predictions(shown.drop(m)), predictions(shown).detach()
+    distance = total_variation(hidden[:, None], seen).mean((0, 1))
+    spread = total_variation(hidden[:, None], hidden).sum((0, 1)) / (num_draws * (num_draws - 1))
     return torch.zeros_like(h.present[m], dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
@@ -295,7 +266,6 @@ OBJECTIVES = {
     "paper": Objective(
         elbo="trace",
         num_particles=1,
-        num_particles_complete=1,
         propose_from_prior=False,
         anchor=1.0,
         tie=1.0,

@@ -89,13 +89,7 @@ def hand_written_loss(anchored, guide, x, y, noise):
     z = q.loc + q.scale * noise
     log_y = Categorical(logits=model.likelihood(model.encoder(x), {"m": z})).log_prob(y)
     log_weight = log_y + complete.log_prob(z).sum(-1) - q.log_prob(z).sum(-1)  # [K, B]
-    inside = torch.where(there, objective.num_particles_complete, len(noise))  # draws in one logarithm
-    bound = torch.stack(
-        [
-            torch.stack([g.logsumexp(0) - math.log(len(g)) for g in row.split(int(k))]).mean()
-            for row, k in zip(log_weight.T, inside, strict=True)
-        ]
-    )
+    bound = log_weight.logsumexp(0) - math.log(len(noise))
     if objective.elbo == "trace":
         bound = log_weight.mean(0)
     anchor = kl_divergence(missing, Normal(0.0, 1.0)).sum(-1)
@@ -295,10 +289,10 @@ def test_forecast_score_is_best_where_both_priors_are_one():
         def likelihood(h, z):
             return torch.cat([3 * z["m"], 0 * z["m"]], -1)
 
-        return forecast_score({"m": prior}, likelihood, h, "m", 2000).mean().item()
+        return forecast_score({"m": prior}, likelihood, h, "m", 400).mean().item()
 
     best = score(0.0, 1.0)
-    # 100,000 pairs of distances of at most 1: the standard error is below 0.002.
+    # Distances of at most 1 between 20,000 draws and as many: the standard error is below 0.004.
     assert score(1.0, 1.0) > best + 0.01
     assert score(-1.0, 1.0) > best + 0.01
     assert score(0.0, 0.2) > best + 0.01
@@ -353,8 +347,6 @@ def test_wrong_objectives_are_refused():
         Objective(elbo="renyi")
     with pytest.raises(ValueError, match="at least two draws"):
         Objective(num_particles=1)
-    with pytest.raises(ValueError, match="multiple of num_particles_complete"):
-        Objective(num_particles=12, num_particles_complete=8)
 
 
 def test_dropout_does_not_pass_for_impact():
