@@ -92,7 +92,7 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
         pd.concat(parts).to_csv(args.out / "results.csv", index=False)
         for name, why in left_out.items():
             print(f"left out, {name}: {why}")
-        over = f"mean ± standard deviation over {args.seeds} seeds"
+        over = "one seed" if args.seeds == 1 else f"mean ± standard deviation over {args.seeds} seeds"
         of_methods, missing = results["method"].isin(METHODS), results["scenario"] == "missing"
         show(f"{task.name}: test rows, {over}", results[of_methods], METRICS)
         show(
