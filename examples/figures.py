@@ -56,7 +56,8 @@ class Revealed:
     """N test rows whose optional modalities were hidden, their impact foretold, and then revealed.
 
     ``at`` [N] are their places in the test part; ``missing`` and ``complete`` [N, C] the predictions before
-    and after; ``impact`` and ``gap`` what `PrimoClassifier` says of it, a line per row.
+    and after; ``impact`` and ``gap`` what `PrimoClassifier` says of it, a line per row. ``class_weight`` [C]
+    or None decides which labels clusters of draws are named after.
     """
 
     task: Task
@@ -68,6 +69,10 @@ class Revealed:
     complete: np.ndarray
     impact: pd.DataFrame
     gap: pd.DataFrame
+    class_weight: np.ndarray | None
+
+    def label_shares(self, x: Modalities, **settings) -> pd.DataFrame:
+        return self.clf.plausible_label_shares(x, class_weight=self.class_weight, **settings)
 
     @property
     def seen(self) -> Modalities:
@@ -78,8 +83,12 @@ class Revealed:
         return "the " + " and ".join(WORDS.get(name, name) for name in self.task.optional)
 
 
-def reveal(clf: PrimoClassifier, task: Task) -> Revealed:
-    """Calibrate impact on validation rows, where the task has some, and try it on test rows."""
+def reveal(clf: PrimoClassifier, task: Task, rare: bool = False) -> Revealed:
+    """Calibrate impact on validation rows, where the task has some, and try it on test rows.
+
+    Of ``rare`` labels, which hardly ever are the most probable ones, plausible labels name those that are
+    more probable than they are on average (``class_weight`` of `primo_pyro.clusters.plausible_labels`).
+    """
     _, validation, (x, y) = task.rows(0)
     if validation is not None:
         clf.calibrate_impact(validation[0][some_rows(validation[0].complete)])
@@ -88,7 +97,9 @@ def reveal(clf: PrimoClassifier, task: Task) -> Revealed:
     x, y = x[at], y[at]
     seen = x.drop(*task.optional)
     missing, complete = clf.predict_proba(seen), clf.predict_proba(x)
-    return Revealed(task, clf, at, x, y, missing, complete, clf.predictive_impact(seen), clf.impact_gap(x))
+    impact, gap = clf.predictive_impact(seen), clf.impact_gap(x)
+    weight = 1 / missing.mean(0) if rare else None
+    return Revealed(task, clf, at, x, y, missing, complete, impact, gap, weight)
 
 
 def some_rows(wanted: np.ndarray) -> np.ndarray:
@@ -164,7 +175,7 @@ def rows_picture(
     impact = r.impact["impact"].to_numpy()
     cards = rows_to_show(impact, CARDS)
     columns = len(cards) // 2
-    shares = _named(r.clf.plausible_label_shares(r.seen[cards]), classes)
+    shares = _named(r.label_shares(r.seen[cards]), classes)
     names = list(shares.columns)
     truth = [names[c] for c in np.searchsorted(r.clf.classes_, r.y[cards])]
     panels = 1 + sum(draw is not None for draw in (seen, hidden))
@@ -207,20 +218,12 @@ def mark_hidden(ax, title: str) -> None:
 
 
 def groups_picture(
-    r: Revealed,
-    path: Path,
-    groups: Mapping[str, Sequence],
-    label: str,
-    classes: Sequence[str],
-    class_weight: np.ndarray | None = None,
+    r: Revealed, path: Path, groups: Mapping[str, Sequence], label: str, classes: Sequence[str]
 ) -> None:
-    """Plausible labels by groups of rows, a panel for each way to group them.
-
-    ``class_weight`` says by which label a cluster is named (`primo_pyro.clusters.plausible_labels`).
-    """
-    shares = _named(r.clf.plausible_label_shares(r.seen, class_weight=class_weight), classes)
+    """Plausible labels by groups of rows, a panel for each way to group them."""
+    shares = _named(r.label_shares(r.seen), classes)
     figure, axes = plt.subplots(
-        len(groups), figsize=(8.5, 4.2 * len(groups)), squeeze=False, layout="constrained"
+        len(groups), figsize=(10, 4.2 * len(groups)), squeeze=False, layout="constrained"
     )
     for (name, group), ax in zip(groups.items(), axes[:, 0], strict=True):
         _headed(plots.shares_by_group(shares, group, name, label, ax=ax), r.task.name)
@@ -275,7 +278,7 @@ def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> 
         found += [(g.score, metric, getattr(g, metric)) for g in gains.itertuples() for metric in GAINS]
         ends = of_r.query("metric == 'log_loss' and score == 'oracle'")["value"]
         found.append(("all revealed", "gain", ends.iloc[0] - ends.iloc[-1]))
-        first, second = (r.clf.plausible_label_shares(r.seen[:GROUPED], random_state=seed) for seed in (0, 1))
+        first, second = (r.label_shares(r.seen[:GROUPED], random_state=seed) for seed in (0, 1))
         found.append(("plausible labels", "agreement", share_agreement(first, second)))
         lines += [(r.task.name, *line) for line in found]
     return pd.DataFrame(lines, columns=["dataset", "score", "metric", "value"])
@@ -336,19 +339,15 @@ def physionet2012(models: Mapping[str, PrimoClassifier], out: Path) -> list[Reve
     parts = []
     for case, clf in models.items():
         task = case.removesuffix(THREE)
-        r = reveal(clf, tasks.physionet2012(task, "three" if case.endswith(THREE) else "two"))
+        r = reveal(clf, tasks.physionet2012(task, "three" if case.endswith(THREE) else "two"), rare=True)
         age, sex, _, unit, _ = known[r.at].T
         sexes = [{0: "woman", 1: "man"}.get(s, "sex unknown") for s in sex]
         units = [UNITS.get(u, UNKNOWN) for u in unit]
         about = [f"{a:.0f} years, {s}, {u}" for a, s, u in zip(age, sexes, units, strict=True)]
-        rows_picture(r, out / f"rows_{case}.png", about=about, label=LABELS[task], classes=CLASSES[task])
+        label = f"{LABELS[task]} likelier than average"
+        rows_picture(r, out / f"rows_{case}.png", about=about, label=label, classes=CLASSES[task])
         groups = {"Age in years": _age_bands(age), "Unit": pd.Categorical(units, [*UNITS.values(), UNKNOWN])}
-        # Death is hardly ever the most probable outcome: a cluster is named after what it makes most
-        # probable for its frequency.
-        label = f"{LABELS[task]}, for its frequency"
-        groups_picture(
-            r, out / f"groups_{case}.png", groups, label, CLASSES[task], class_weight=1 / r.missing.mean(0)
-        )
+        groups_picture(r, out / f"groups_{case}.png", groups, label, CLASSES[task])
         parts.append(r)
     return parts
 
