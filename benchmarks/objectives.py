@@ -113,6 +113,10 @@ def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
     """Everything on all data sets: tidy results, written as they come, and the estimators by data set."""
     args.out.mkdir(parents=True, exist_ok=True)
     parts, fitted = [], {}
+
+    def keep(results: pd.DataFrame) -> None:
+        pd.concat([*parts, results]).to_csv(args.out / "objectives.csv", index=False)
+
     for name in args.datasets:
         make, protocol = DATASETS[name]
         task = make() if args.rows is None else make(rows=args.rows)
@@ -126,9 +130,9 @@ def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
             primo_settings=protocol.primo,
             n_jobs=args.jobs,
             progress=True,
+            keep=keep,
         )
         parts.append(results)
-        pd.concat(parts).to_csv(args.out / "objectives.csv", index=False)
         columns = {metric: head for metric, head in METRICS.items() if metric in set(results["metric"])}
         print(f"\n{task.name}: mean ± standard deviation over {args.seeds} seeds")
         with pd.option_context("display.width", 250, "display.max_columns", None):

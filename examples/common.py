@@ -75,6 +75,10 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
     """Fit all methods on each task, print the tables, write ``results.csv``; each task's estimators."""
     args.out.mkdir(parents=True, exist_ok=True)
     parts, fitted = [], []
+
+    def keep(results: pd.DataFrame) -> None:
+        pd.concat([*parts, results]).to_csv(args.out / "results.csv", index=False)
+
     for task in tasks:
         results, classifiers, left_out = compare(
             task,
@@ -85,11 +89,10 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
             own_settings=protocol.own,
             n_jobs=args.jobs,
             progress=True,
+            keep=keep,
         )
         parts.append(results)
         fitted.append(classifiers)
-        # After each task: what is done is kept where a later one is interrupted.
-        pd.concat(parts).to_csv(args.out / "results.csv", index=False)
         for name, why in left_out.items():
             print(f"left out, {name}: {why}")
         over = "one seed" if args.seeds == 1 else f"mean ± standard deviation over {args.seeds} seeds"

@@ -93,7 +93,6 @@ FREQUENCIES = "class frequencies"  # what is known before any modality is looked
 METHODS = NETWORKS | TREES | {FREQUENCIES: lambda task, **kw: FrequencyClassifier(**kw)}
 
 
-# Fits that draw latents take longest; they start first, so that none runs alone at the end.
 SLOW = frozenset({"lvae", "mvae", "mmvae", "primo (paper)", "primo"})
 
 
@@ -148,8 +147,9 @@ def compare(
     own_settings: Mapping[str, Mapping[str, object]] | None = None,
     n_jobs: int = 1,
     progress: bool = False,
+    keep: Callable[[pd.DataFrame], object] | None = None,
 ) -> tuple[pd.DataFrame, dict, dict[str, str]]:
-    """Fit and score methods on a task.
+    """Fit and score methods on a task, one seed after another.
 
     Estimates of impact are those of the methods that predict by draws, and two rivals where the method that
     they borrow is compared: ``entropy`` (of the unimodal prediction, in nats: a ranking, no V) and
@@ -183,6 +183,8 @@ def compare(
         Fits at a time, one thread each.
     progress
         Whether to show a progress bar over the fits.
+    keep
+        Called after each seed with the results up to it, so that an interrupted comparison keeps them.
 
     Returns
     -------
@@ -214,28 +216,40 @@ def compare(
     of_method = {
         method: settings_of(method, settings, primo_settings or {}, own_settings or {}) for method in methods
     }
-    order = [(method, seed) for seed in seeds for method in methods]
-    jobs = sorted(order, key=lambda job: job[0] not in SLOW)
-    tasks = (
-        joblib.delayed(_fit_and_score)(task, method, methods[method], seed, of_method[method])
-        for method, seed in jobs
-    )
-    running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    fits = dict(zip(jobs, tqdm(running, total=len(jobs), unit="fit", disable=not progress), strict=True))
-    left_out = {name: why for job in order for name, why in fits[job].refused.items()}
-    if set(methods) <= set(left_out):
-        raise ModalityError("No method can do this task. " + " ".join(left_out.values()))
-    for seed in seeds:
-        _judge_by_references({method: fits[method, seed] for method in methods})
+    # Fits that take longest start first, so that none runs alone at the end.
+    jobs = sorted(methods, key=lambda method: method not in SLOW)
+    parts, classifiers, left_out = [], {}, {}
+    with tqdm(total=len(seeds) * len(jobs), unit="fit", disable=not progress) as bar:
+        for seed in seeds:
+            fits = {}
+            running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+                joblib.delayed(_fit_and_score)(task, method, methods[method], seed, of_method[method])
+                for method in jobs
+            )
+            for method, fit in zip(jobs, running, strict=True):
+                fits[method] = fit
+                bar.update()
+            fits = {method: fits[method] for method in methods}
+            _judge_by_references(fits)
+            parts.append(_tidy(task, seed, fits))
+            classifiers |= {
+                (method, seed): fit.classifier for method, fit in fits.items() if fit.classifier is not None
+            }
+            left_out |= {name: why for fit in fits.values() for name, why in fit.refused.items()}
+            if set(methods) <= set(left_out):
+                raise ModalityError("No method can do this task. " + " ".join(left_out.values()))
+            if keep is not None:
+                keep(pd.concat(parts, ignore_index=True))
+    return pd.concat(parts, ignore_index=True), classifiers, left_out
+
+
+def _tidy(task: Task, seed: int, fits: Mapping[str, Fit]) -> pd.DataFrame:
     rows = [
-        {"method": name, "scenario": scenario, "seed": seed, "metric": metric, "value": value}
-        for method, seed in order
-        for (scenario, name, metric), value in fits[method, seed].scores.items()
+        {"dataset": task.name, "method": name, "scenario": scenario, "seed": seed, "metric": metric, "value": v}
+        for fit in fits.values()
+        for (scenario, name, metric), v in fit.scores.items()
     ]
-    results = pd.DataFrame(rows)
-    results.insert(0, "dataset", task.name)
-    classifiers = {job: fits[job].classifier for job in order if fits[job].classifier is not None}
-    return results, classifiers, left_out
+    return pd.DataFrame(rows)
 
 
 def settings_of(method: str, of_networks: Mapping, of_primo: Mapping, own: Mapping[str, Mapping]) -> dict:
