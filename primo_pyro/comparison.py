@@ -245,7 +245,14 @@ def compare(
 
 def _tidy(task: Task, seed: int, fits: Mapping[str, Fit]) -> pd.DataFrame:
     rows = [
-        {"dataset": task.name, "method": name, "scenario": scenario, "seed": seed, "metric": metric, "value": v}
+        {
+            "dataset": task.name,
+            "method": name,
+            "scenario": scenario,
+            "seed": seed,
+            "metric": metric,
+            "value": v,
+        }
         for fit in fits.values()
         for (scenario, name, metric), v in fit.scores.items()
     ]

@@ -263,6 +263,17 @@ def test_tie_is_zero_where_the_modality_is_absent():
     assert (parts["tie_m"][~absent] > 0).all()
 
 
+def test_forecast_is_weighted_in_units_of_what_a_label_holds():
+    x, _ = make_rows(17)
+    model, _ = make_program()
+    h, objective = model.encoder(x), replace(CALIBRATED, forecast=0.7)
+    torch.manual_seed(0)
+    part = prior_anchor(model, h, objective)["forecast_m"]
+    torch.manual_seed(0)
+    score = forecast_score(model.prior, model.likelihood, h, "m", objective.num_particles)
+    torch.testing.assert_close(part, 0.7 * math.log(model.likelihood.num_classes) * score)
+
+
 def test_attenuated_distribution_keeps_its_value_and_passes_a_share_of_the_gradient():
     loc = torch.tensor([[1.0, -2.0]], requires_grad=True)
     p = pyro.distributions.Normal(loc, torch.ones(1, 2)).to_event(1)
