@@ -179,20 +179,27 @@ PAGE = Template("""<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
 <title>The worth of $modality</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 66rem; margin: 2rem
-auto;
-  padding: 0 1rem }
-h1, h2, h3 { line-height: 1.2 } h2 { margin-top: 2.5rem }
-.lead { font-size: 1.2rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+  max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
+h1, h2, h3 { line-height: 1.2 }
+h2 { margin-top: 2.5rem }
 img { max-width: 100%; height: auto }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; align-items:
-start } .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }
-.card { border: 1px solid #ccc; border-radius: .5rem; padding: .75rem } .card h3, .card p { margin: 0 0 .3rem
-} dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .75rem; margin: .5rem 0 0; font-size: .9rem }
-dt { color: #555 } dd { margin: 0; text-align: right }
-table { border-collapse: collapse } th, td { padding: .3rem .9rem; border-bottom: 1px solid #ddd; text-align:
-right } th[scope=row] { text-align: left; font-weight: normal } figure { margin: 0 } figcaption { font-size:
-.95rem } </style></head><body>
+figure { margin: 0 }
+figcaption { font-size: .95rem }
+table { border-collapse: collapse }
+th, td { padding: .3rem .9rem; border-bottom: 1px solid #ddd; text-align: right }
+th[scope=row] { text-align: left; font-weight: normal }
+.lead { font-size: 1.2rem }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem;
+  align-items: start }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }
+.card { border: 1px solid #ccc; border-radius: .5rem; padding: .75rem }
+.card h3, .card p { margin: 0 0 .3rem }
+dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .75rem; margin: .5rem 0 0; font-size: .9rem }
+dt { color: #555 }
+dd { margin: 0; text-align: right }
+</style>
+</head><body>
 <h1>The worth of $modality</h1>
 <p class=lead>In $rows rows with all modalities, $modality was hidden, its impact foretold, and then revealed.
 The foretold change of the prediction is $mean_impact on average (0: none, 1: complete), and revealing it
@@ -205,10 +212,10 @@ score: it says how far predictions would move once what is missing is known.</p>
 <h2>Who would gain from it</h2>
 <div class=two><figure>$ecdf<figcaption>Each line says what share of the rows has at most a certain V. The
 further right, the more predictions hang on what is not known.</figcaption></figure>
-<figure>$curve<figcaption>$modality is revealed first for those rows that a score puts first. At $share
+<figure>$curve<figcaption>Each score says for which rows to reveal $modality first. With $share of the rows
 revealed, the share of the whole gain is: $recovered. The oracle knows the labels.</figcaption></figure></div>
 <h2>Can V be trusted</h2>
-<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dashed line, what was
+<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dotted line, what was
 foretold happened.</figcaption></figure>
 <div><p>Realised over foretold change: <b>$slope</b> (1 is right).</p><p>Rank correlation of both:
 <b>$rank</b>.</p> <p>The tenth of the rows with the highest V changed <b>$lift</b> times as much as all
