@@ -6,16 +6,15 @@ prediction p(y | x_o, z) under p_m, p_m and p_c::
     bound(x, y)
       - sum_m anchor   * KL(p_m || N(0, I))
       - sum_m tie      * KL(p_c || p_m)
-      - sum_m forecast * log C * ( E TVD(P, Q) - 1/2 E TVD(P, P') )  rows with m present
+      - sum_m forecast * V_max * ( E TVD(P, Q) - 1/2 E TVD(P, P') )  rows with m present
       + sum_x auxiliary * log p(y | x)                               every modality x that is present
 
 The bound is one of Pyro's ELBOs or `ImportanceELBO`. The first two terms of R are the paper's (Eq. 4). The
 third scores p_m as a forecast of what the prediction becomes once m is seen: an energy score (Gneiting and
-Raftery 2007), at its best where both sides have the same distribution, which is what V assumes. It stays
-below 1, while a label holds up to log C nats: that factor puts it on the scale of the bound. The fourth asks
-every encoder for the label on its own, through a linear head that no prediction uses. All of these depend on
-parameters and data alone, not on the sampled z, and enter the program as factors. Where m is absent p_c is
-p_m, and their KL is exactly zero.
+Raftery 2007), at its best where both sides have the same distribution, which is what V assumes. V_max is
+1 - 1/C, the largest V of C labels. The fourth asks every encoder for the label on its own, through a linear
+head that no prediction uses. All of these depend on parameters and data alone, not on the sampled z, and
+enter the program as factors. Where m is absent p_c is p_m, and their KL is exactly zero.
 """
 
 from __future__ import annotations
@@ -59,8 +58,8 @@ class Objective:
         Share of the tie's gradient that reaches p_c, the prior that knows the modality. At 1 the tie is the
         paper's. Below, it moves p_m towards the mixture of its completions and taxes what x_m tells less.
     forecast
-        Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of log C for C
-        labels; wants two particles.
+        Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of the largest
+        V, 1 - 1/C; wants two particles.
     hide
         Whether a row that has an optional modality is also trained on with it hidden, so that predictions
         without the modality learn from every row.
@@ -91,7 +90,7 @@ class Objective:
     anchor: float = 0.1
     tie: float = 0.3
     tie_on_complete: float = 0.0
-    forecast: float = 4.0
+    forecast: float = 10.0
     hide: bool = True
     auxiliary: float = 1.0
     warm_up: float = 0.0
@@ -160,7 +159,7 @@ def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, T
     """
     parts = {}
     priors, likelihood = model.prior, model.likelihood  # looked up once: Pyro registers at every look
-    nats = math.log(likelihood.num_classes)
+    forecast = objective.forecast * (1 - 1 / likelihood.num_classes)
     for m, prior in priors.items():
         complete, missing = prior(h), prior(h.drop(m))
         standard = dist.Normal(torch.zeros_like(missing.mean), 1.0).to_event(1)
@@ -168,10 +167,9 @@ def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, T
         parts[f"tie_{m}"] = objective.tie * kl_divergence(
             attenuate(complete, objective.tie_on_complete), missing
         )
-        if objective.forecast:
-            parts[f"forecast_{m}"] = (
-                objective.forecast * nats * forecast_score(priors, likelihood, h, m, objective.num_particles)
-            )
+        if forecast:
+            score = forecast_score(priors, likelihood, h, m, objective.num_particles)
+            parts[f"forecast_{m}"] = forecast * score
     return parts
 
 

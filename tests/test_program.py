@@ -263,7 +263,7 @@ def test_tie_is_zero_where_the_modality_is_absent():
     assert (parts["tie_m"][~absent] > 0).all()
 
 
-def test_forecast_is_weighted_in_units_of_what_a_label_holds():
+def test_forecast_is_weighted_in_units_of_the_largest_impact():
     x, _ = make_rows(17)
     model, _ = make_program()
     h, objective = model.encoder(x), replace(CALIBRATED, forecast=0.7)
@@ -271,7 +271,7 @@ def test_forecast_is_weighted_in_units_of_what_a_label_holds():
     part = prior_anchor(model, h, objective)["forecast_m"]
     torch.manual_seed(0)
     score = forecast_score(model.prior, model.likelihood, h, "m", objective.num_particles)
-    torch.testing.assert_close(part, 0.7 * math.log(model.likelihood.num_classes) * score)
+    torch.testing.assert_close(part, 0.7 * (1 - 1 / model.likelihood.num_classes) * score)
 
 
 def test_attenuated_distribution_keeps_its_value_and_passes_a_share_of_the_gradient():
