@@ -215,7 +215,7 @@ further right, the more predictions hang on what is not known.</figcaption></fig
 <figure>$curve<figcaption>Each score says for which rows to reveal $modality first. With $share of the rows
 revealed, the share of the whole gain is: $recovered. The oracle knows the labels.</figcaption></figure></div>
 <h2>Can V be trusted</h2>
-<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dotted line, what was
+<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dashed line, what was
 foretold happened.</figcaption></figure>
 <div><p>Realised over foretold change: <b>$slope</b> (1 is right).</p><p>Rank correlation of both:
 <b>$rank</b>.</p> <p>The tenth of the rows with the highest V changed <b>$lift</b> times as much as all
