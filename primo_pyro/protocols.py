@@ -55,7 +55,7 @@ DIGIT_HALVES = Protocol(
     epochs=60,
     networks={"batch_size": 64, "hidden_dim": 128, "learning_rate": 1e-3, "dropout": 0.3, "patience": None},
     primo={"latent_dim": 16},
-    own={"primo (paper)": {"latent_dim": 8}},  # which suits its one draw a step better
+    own={"primo (paper)": {"latent_dim": 8}},  # better than 16 (docs/results.md)
 )
 
 AV_MNIST = Protocol(
