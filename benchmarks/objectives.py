@@ -40,7 +40,6 @@ PIECES = {
     "no tax": ("tie_on_complete",),
     "small anchor and tie": ("anchor", "tie"),
     "importance bound": ("elbo", "num_particles"),
-    "hide": ("hide",),
     "forecast": ("forecast",),
     "auxiliary": ("auxiliary",),
 }

@@ -193,11 +193,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
             elbo = objective.make_elbo()(Anchored(self.model_, objective), self.guide_)
 
         def loss(batch, labels):
-            h = self.model_.encoder(batch)  # once, for model, guide, R and copies
-            if objective.hide:
-                h, rows = h.also_hidden(self.optional_)
-                labels = labels[rows]
-            return elbo(h, labels)
+            return elbo(self.model_.encoder(batch), labels)  # encoded once, for model, guide and R
 
         self.history_ = train(
             elbo,
@@ -217,13 +213,6 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         )
         warn_of(self.diagnosis_, stacklevel=2)
         return self
-
-    def _was_taught(self, pattern: tuple[str, ...]) -> bool:
-        if not self._objective().hide:
-            return super()._was_taught(pattern)
-        # Rows also came as copies with optional modalities hidden.
-        hidden = (set(seen) - set(pattern) for seen in self.patterns_ if set(pattern) <= set(seen))
-        return any(gone <= set(self.optional_) for gone in hidden)
 
     def _objective(self) -> Objective:
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective

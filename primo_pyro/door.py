@@ -169,7 +169,7 @@ class Door:
         check_is_fitted(self, "model_")
         x = self._of_known_shapes(self._as_modalities(x, reset=False))
         seen = _patterns(x)
-        unseen = sorted(pattern for pattern in seen if not self._was_taught(pattern))
+        unseen = sorted(pattern for pattern in seen if pattern not in self.patterns_)
         if unseen:
             there = " or ".join("only " + ", ".join(pattern) if pattern else "nothing" for pattern in unseen)
             warnings.warn(
@@ -180,10 +180,6 @@ class Door:
                 stacklevel=3,
             )
         return x
-
-    def _was_taught(self, pattern: tuple[str, ...]) -> bool:
-        """Whether training had rows with just these modalities."""
-        return pattern in self.patterns_
 
     def _of_known_shapes(self, x: Modalities) -> Modalities:
         """The same rows with the modalities of the training rows."""

@@ -189,31 +189,6 @@ class Representations:
             self.present | {name: torch.zeros_like(self.present[name]) for name in names},
         )
 
-    def also_hidden(self, optional: Iterable[str]) -> tuple[Representations, Tensor]:
-        """These rows, and each that has an optional modality once more with some of them hidden.
-
-        Which ones is drawn anew at every call: at least one, and with a single modality that one. Returns
-        the rows and, for each, the number of the row it came from.
-        """
-        optional = list(optional)
-        everyone = torch.arange(len(self), device=next(iter(self.present.values())).device)
-        if not optional:
-            return self, everyone
-        there = torch.stack([self.present[m] for m in optional], dim=-1)  # [B, M]
-        rows = there.any(-1).nonzero()[:, 0]
-        lots = torch.rand(there[rows].shape, device=rows.device) * there[rows]
-        least = torch.rand(len(rows), 1, device=rows.device) * lots.max(-1, keepdim=True).values
-        hidden = {m: lots[:, i] > least[:, 0] for i, m in enumerate(optional)}
-        copies = self[rows]
-        for m, gone in hidden.items():
-            copies.values[m] = copies.values[m] * ~gone[:, None]
-            copies.present[m] = copies.present[m] & ~gone
-        both = Representations(
-            {name: torch.cat([v, copies.values[name]]) for name, v in self.values.items()},
-            {name: torch.cat([p, copies.present[name]]) for name, p in self.present.items()},
-        )
-        return both, torch.cat([everyone, rows])
-
     def fused(self) -> Tensor:
         """All modalities side by side, ``[B, M H]``."""
         return torch.cat(list(self.values.values()), dim=-1)

@@ -60,9 +60,6 @@ class Objective:
     forecast
         Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of the largest
         V, 1 - 1/C; wants two particles.
-    hide
-        Whether a row that has an optional modality is also trained on with it hidden, so that predictions
-        without the modality learn from every row.
     auxiliary
         Weight of each encoder's own log loss, by a linear head on its representation. Without it an encoder
         that learns slowly is never heard beside one that learns fast.
@@ -91,7 +88,6 @@ class Objective:
     tie: float = 0.3
     tie_on_complete: float = 0.0
     forecast: float = 10.0
-    hide: bool = True
     auxiliary: float = 1.0
     warm_up: float = 0.0
 
@@ -272,7 +268,6 @@ OBJECTIVES = {
         tie=1.0,
         tie_on_complete=1.0,
         forecast=0.0,
-        hide=False,
         auxiliary=0.0,
     ),
     "calibrated": Objective(),

@@ -208,11 +208,9 @@ def test_unseen_patterns_are_predicted_with_a_warning(fitted):
     assert not np.allclose(p[0], p[3], atol=1e-6)
 
 
-def test_hidden_copies_teach_patterns():
-    """The default objective trains on copies with optional modalities hidden, the paper's does not."""
-    small(optional=("m",)).fit(COMPLETE, Y).predict(COMPLETE.drop("m"))  # no warning, else an error
+def test_complete_rows_alone_do_not_teach_absence():
     with pytest.warns(UnseenPatternWarning, match="150 of 150 rows have only o present"):
-        small(optional=("m",), objective="paper").fit(COMPLETE, Y).predict(COMPLETE.drop("m"))
+        small(optional=("m",)).fit(COMPLETE, Y).predict(COMPLETE.drop("m"))
 
 
 def test_a_row_with_nothing_is_predicted_from_the_prior(fitted):

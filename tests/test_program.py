@@ -310,26 +310,6 @@ def test_forecast_score_is_best_where_both_priors_are_one():
     assert score(0.0, 5.0) > best + 0.01
 
 
-def test_hidden_copies_hide_at_least_one_present_modality():
-    x, _ = make_rows(200, ("m", "n"))
-    h = make_program(("m", "n"))[0].encoder(x)
-    both, rows = h.also_hidden(("m", "n"))
-    there = torch.stack([h.present["m"], h.present["n"]], -1)
-    assert rows[:200].tolist() == list(range(200))
-    assert rows[200:].tolist() == there.any(-1).nonzero()[:, 0].tolist()
-    copies = both[torch.arange(200, len(both))]
-    left = torch.stack([copies.present["m"], copies.present["n"]], -1)
-    assert (left <= there[rows[200:]]).all()
-    assert (left.sum(-1) < there[rows[200:]].sum(-1)).all()
-    for m in "mn":
-        assert (copies.values[m][~copies.present[m]] == 0).all()
-        assert torch.equal(copies.values[m][copies.present[m]], h.values[m][rows[200:]][copies.present[m]])
-    assert torch.equal(copies.values["o"], h.values["o"][rows[200:]])
-    # Rows with both lose one or both, each of the three ways in a good part of some 50 rows.
-    of_both = left[there[rows[200:]].all(-1)]
-    assert {tuple(row) for row in of_both.tolist()} == {(True, False), (False, True), (False, False)}
-
-
 def test_named_parts_add_up_to_the_analytic_loss():
     x, y = make_rows(17, ("m", "n"))
     y = torch.as_tensor(y)
