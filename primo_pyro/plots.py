@@ -107,7 +107,16 @@ def label_shares_bars(
     sns.barplot(x=names, y=shares.to_numpy(), hue=names, palette=colours, legend=False, ax=ax, errorbar=None)
     for position, (share, is_true) in enumerate(zip(shares, true, strict=True)):
         if is_true:
-            ax.annotate("true", (position, share), ha="center", va="bottom", color=BLUE)
+            # Above the bar by the height of a marker, where a prediction may stand.
+            ax.annotate(
+                "true",
+                (position, share),
+                xytext=(0, 5),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                color=BLUE,
+            )
     ax.set(ylim=(0, 1.15), xlabel="Label", ylabel=f"Share of {by}")
     return ax
 
