@@ -19,7 +19,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import BatchNormDiagNormal, Representations
+from primo_pyro.networks import BatchNormDiagNormal, Representations, encode
 
 
 class PrimoGuide(PyroModule):
@@ -52,7 +52,7 @@ class PrimoGuide(PyroModule):
 
     def forward(self, x: Modalities | Representations, y: Tensor) -> None:
         """Draw every latent for labels ``y`` ``[B]``."""
-        h = self.encoder(x)
+        h = encode(self, x)
         with pyro.plate("data", len(h)):
             for m, posterior in self.posterior.items():
                 q = posterior(h, y)

@@ -20,7 +20,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations
+from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations, encode
 
 
 class PrimoModel(PyroModule):
@@ -77,7 +77,7 @@ class PrimoModel(PyroModule):
 
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``: drawn, or ``y`` where given."""
-        h = self.encoder(x)
+        h = encode(self, x)
         with pyro.plate("data", len(h)):
             return self.story(h, y)
 

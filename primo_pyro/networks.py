@@ -198,8 +198,7 @@ class Encoders(nn.ModuleDict):
     """An encoder per modality: ``Modalities -> Representations``.
 
     An encoder only runs on the rows where its modality is present, so that what stands in an absent row is
-    never read and batch statistics are those of real values. Representations pass through untouched: a
-    batch is encoded once, and model, guide and regulariser share the result.
+    never read and batch statistics are those of real values.
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module], out_features: int):
@@ -211,9 +210,7 @@ class Encoders(nn.ModuleDict):
         """Length of all representations side by side."""
         return len(self) * self.out_features
 
-    def forward(self, x: Modalities | Representations) -> Representations:
-        if isinstance(x, Representations):
-            return x
+    def forward(self, x: Modalities) -> Representations:
         like = next(self.parameters())
         values, present = {}, {}
         for name, encoder in self.items():
@@ -225,6 +222,15 @@ class Encoders(nn.ModuleDict):
             values[name] = h
             present[name] = torch.as_tensor(x.present[name], device=like.device)
         return Representations(values, present)
+
+
+def encode(program, x: Modalities | Representations) -> Representations:
+    """By the program's encoders; representations pass through untouched.
+
+    So a batch is encoded once, and model, guide and regulariser, each a program in its own right, share the
+    result. Where they do, the encoders are not even looked up: Pyro lists every parameter at every look.
+    """
+    return x if isinstance(x, Representations) else program.encoder(x)
 
 
 def as_input(values: np.ndarray, like: Tensor) -> Tensor:

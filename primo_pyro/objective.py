@@ -34,7 +34,7 @@ from torch.nn import functional as F
 
 from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import Representations
+from primo_pyro.networks import Representations, encode
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Anchored(PyroModule):
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``."""
         model = self.model
-        h = model.encoder(x)
+        h = encode(model, x)
         with pyro.plate("data", len(h)):
             for name, part in prior_anchor(model, h, self.objective).items():
                 pyro.factor(name, -part)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from primo_pyro.impact import entropy, total_variation
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import Representations
+from primo_pyro.networks import Representations, encode
 
 HELD = 2**22  # predicted probabilities held at a time
 DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster
@@ -222,7 +222,7 @@ def summarise(
         held = HELD // (outer * model.likelihood.num_classes)
         rows = max(1, min(held, max_cells // min(outer * inner, DRAWS_AT_A_TIME)))
         parts = [
-            _summarise_rows(model, model.encoder(x[start : start + rows]), points, max_cells)
+            _summarise_rows(model, encode(model, x[start : start + rows]), points, max_cells)
             for start in range(0, len(x), rows)
         ]
     finally:
@@ -299,7 +299,7 @@ def stream_draws(
         points = _points_for(model, num_samples, kind, seed, None)[:, 0]
         rows = max(1, max_cells // num_samples)
         for start in range(0, len(x), rows):
-            drawn = draw(model, model.encoder(x[start : start + rows]), points, sites)
+            drawn = draw(model, encode(model, x[start : start + rows]), points, sites)
             yield {site: values.cpu().numpy() for site, values in drawn.items()}
     finally:
         model.train(was_training)

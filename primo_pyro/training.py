@@ -121,7 +121,8 @@ def train(
     """
     device = next(program.parameters()).device
     labels = torch.as_tensor(y, device=device)
-    optimiser = torch.optim.AdamW(program.parameters(), weight_decay=schedule.weight_decay)
+    # foreach: the very numbers of the default, in less time.
+    optimiser = torch.optim.AdamW(program.parameters(), weight_decay=schedule.weight_decay, foreach=True)
     state = State()
     identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(program, x, y)])
     if checkpoint is not None and Path(checkpoint).exists():
