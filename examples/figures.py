@@ -193,7 +193,7 @@ def rows_picture(
         plots.label_shares_bars(shares.iloc[i], impact=impact[row], truth=truth[i], ax=bars)
         for p, shift, marker, colour, name in (
             (r.missing, -0.15, "o", plots.MISSING, f"prediction without {r.hidden}"),
-            (r.complete, 0.15, "D", plots.COMPLETE, "prediction with it"),
+            (r.complete, 0.15, "D", plots.COMPLETE, f"prediction with {r.hidden}"),
         ):
             bars.plot(np.arange(len(names)) + shift, p[row], marker, color=colour, label=name, **EDGE)
         bars.set(xlabel=label, ylabel="Share of clusters")

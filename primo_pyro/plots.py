@@ -17,6 +17,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 
+from primo_pyro.evaluation import acquisition_summary
+
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F",
 )  # fmt: skip
@@ -327,8 +329,8 @@ def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes 
 
 
 METRICS = {
-    "log_loss": ("Log loss over all rows (nats; lower is better)", "the log loss"),
-    "auroc": ("AUROC over all rows (higher is better)", "the AUROC"),
+    "log_loss": ("Log loss over all rows (nats; lower is better)", -1, "lower the log loss"),
+    "auroc": ("AUROC over all rows (higher is better)", 1, "raise the AUROC"),
 }
 STYLES = {  # a colour, a line and a width for each order that a reader will meet again
     "oracle": ("black", (0, (1, 1)), 1.5),
@@ -351,30 +353,28 @@ def acquisition_curve(
     curves
         From `primo_pyro.evaluation.acquisition_curves`. The scores ``V``, ``information gain``, ``entropy``,
         ``gap``, ``calibrated`` and the added ``random`` and ``oracle`` keep their colour from picture to
-        picture.
+        picture. The title is about the first, beside ``random``.
     metric
         ``"log_loss"`` or ``"auroc"``.
     modality
-        Its name, for the title.
+        Its name, for the axis.
 
     Examples
     --------
     >>> curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 0.5, 1.0],
     ...                        "value": [0.4, 0.1, 0.1]})
     >>> acquisition_curve(curves, modality="sound", ax=plt.figure().subplots()).get_title(loc="left")
-    'Revealing sound lowers the log loss; good orders do it early'
+    'Revealing 30% by V brings 60% of the gain'
     """
-    label, name = METRICS[metric]
+    label, sign, betters = METRICS[metric]
     curves = curves[curves["metric"] == metric].sort_values("revealed", kind="stable")
-    rises = curves["value"].iloc[-1] > curves["value"].iloc[0]
-    better = rises == (metric == "auroc")
-    ax = _axes(
-        ax,
-        f"Revealing {modality} {'raises' if rises else 'lowers'} {name}; "
-        + ("good orders do it early" if better else "it does not help on the whole"),
-        f"Share of rows in which {modality} is revealed",
-        label,
-    )
+    if sign * curves["value"].iloc[-1] > sign * curves["value"].iloc[0]:
+        recovered = acquisition_summary(curves).set_index("score")["recovered"]
+        title = f"Revealing 30% by {recovered.index[0]} brings {recovered.iloc[0]:.0%} of the gain"
+        title += f", at random {recovered['random']:.0%}" if "random" in recovered else ""
+    else:
+        title = f"Revealing {modality} does not {betters} on the whole"
+    ax = _axes(ax, title, f"Share of rows with {modality} revealed", label)
     spare = iter(sns.color_palette("colorblind", 10))
     for score, curve in curves.groupby("score", sort=False):
         colour, line, width = STYLES.get(score) or (next(spare), "-", 1.5)
@@ -382,7 +382,7 @@ def acquisition_curve(
             curve, x="revealed", y="value", ax=ax, color=colour, linestyle=line, linewidth=width, label=score,
             errorbar=None,
         )  # fmt: skip
-    ax.set(xlim=(0, 1), xlabel=f"Share of rows in which {modality} is revealed", ylabel=label)
+    ax.set(xlim=(0, 1), xlabel=f"Share of rows with {modality} revealed", ylabel=label)
     ax.legend(frameon=False, title="highest first by")
     return ax
 

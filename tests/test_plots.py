@@ -132,10 +132,22 @@ def test_acquisition_curve_draws_every_score_as_it_is(ax, metric):
     np.testing.assert_allclose(drawn, curves.query("score == 'V' and metric == @metric")["value"])
 
 
-def test_acquisition_curve_says_where_revealing_does_harm(ax):
-    curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": [0.3, 0.4]})
+def test_acquisition_curve_says_what_its_first_score_recovers(ax):
+    shares = [0.0, 0.3, 1.0]
+    drawn = {"cost": [0.5, 0.38, 0.3], "V": [0.5, 0.4, 0.3], "random": [0.5, 0.44, 0.3]}
+    curves = pd.concat(
+        pd.DataFrame({"score": score, "metric": "log_loss", "revealed": shares, "value": values})
+        for score, values in drawn.items()
+    )
+    title = plots.acquisition_curve(curves, ax=ax).get_title(loc="left")
+    assert title == "Revealing 30% by cost brings 60% of the gain, at random 30%"
+
+
+@pytest.mark.parametrize("after", [0.3, 0.4])
+def test_acquisition_curve_says_where_revealing_does_not_help(ax, after):
+    curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": [0.3, after]})
     plots.acquisition_curve(curves, modality="sound", ax=ax)
-    assert "raises the log loss; it does not help" in ax.get_title(loc="left")
+    assert ax.get_title(loc="left") == "Revealing sound does not lower the log loss on the whole"
 
 
 def test_bias_map_puts_each_seed_at_its_two_distances(ax):
