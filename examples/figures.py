@@ -32,10 +32,12 @@ from primo_pyro.data.mimic3 import ICD9, MORTALITY, STATIC_COLUMNS, read_admissi
 from primo_pyro.data.physionet2012 import CLASSES, read_stays
 from primo_pyro.errors import DataNotFoundError
 from primo_pyro.evaluation import (
+    SHARE,
     acquisition_curves,
     acquisition_summary,
     impact_calibration,
     impact_calibration_bins,
+    recovered_error,
 )
 from primo_pyro.impact import entropy
 from primo_pyro.report import rows_to_show
@@ -43,7 +45,6 @@ from primo_pyro.report import rows_to_show
 ROWS = 2000  # in a picture; more change nothing that one could see
 GROUPED = 200  # rows whose plausible labels are found twice, to see how far they hang on the seed
 CARDS = 4  # rows of highest V that are shown one by one, and as many of lowest V
-SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
 EDGE = {"markersize": 5, "markeredgecolor": "black", "markeredgewidth": 0.7}
 WORDS = {"series": "first day's series", "vitals": "vital signs", "labs": "laboratory values"}
 
@@ -196,7 +197,7 @@ def rows_picture(
             (r.complete, 0.15, "D", plots.COMPLETE, f"prediction with {r.hidden}"),
         ):
             bars.plot(np.arange(len(names)) + shift, p[row], marker, color=colour, label=name, **EDGE)
-        bars.set(xlabel=label, ylabel="Share of clusters")
+        bars.set(xlabel=label, ylabel="Share of clusters (bars)\nprobability (points)")
         if classes is not None:  # words do not fit side by side
             bars.tick_params(axis="x", labelrotation=40)
         if about is not None:
@@ -248,14 +249,18 @@ def _headed(ax, head: str) -> None:
 # --- Numbers -------------------------------------------------------------------------------------------
 
 
-def curves_of(r: Revealed) -> pd.DataFrame:
-    order = {
+def orders_of(r: Revealed) -> dict[str, np.ndarray]:
+    """What rows may be revealed by."""
+    return {
         "V": r.impact["impact"],
         "calibrated": r.impact["expected_change"],
         "information gain": r.impact["information_gain"],
         "entropy": entropy(r.missing),
     }
-    return acquisition_curves(r.y, r.missing, r.complete, order, classes=r.clf.classes_)
+
+
+def curves_of(r: Revealed) -> pd.DataFrame:
+    return acquisition_curves(r.y, r.missing, r.complete, orders_of(r), classes=r.clf.classes_)
 
 
 def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -263,9 +268,10 @@ def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> 
 
     For ``V`` and ``calibrated`` the numbers of `impact_calibration`. For each order of revealing rows,
     ``recovered``, the part of the whole gain in log loss that is reached with 30 % of the rows, and ``area``,
-    its mean over all shares of rows; random orders have .3 and .5. ``gain`` is the whole gain in nats; where
-    it is not clearly above 0, its parts mean nothing. ``agreement`` is that of the plausible label shares of
-    two seeds, over the first rows.
+    its mean over all shares of rows; random orders have .3 and .5. ``recovered_error`` is the standard error
+    of ``recovered``, from so many rows. ``gain`` is the whole gain in nats; where it is not clearly above 0,
+    its parts mean nothing. ``agreement`` is that of the plausible label shares of two seeds, over the first
+    rows.
     """
     lines = []
     for r, of_r in zip(parts, curves, strict=True):
@@ -274,8 +280,10 @@ def impact_checks(parts: Sequence[Revealed], curves: Sequence[pd.DataFrame]) -> 
             for score, column in (("V", "impact"), ("calibrated", "expected_change"))
             for metric, value in impact_calibration(r.impact[column], r.gap["realised_change"]).items()
         ]
-        gains = acquisition_summary(of_r, SHARE).query("metric == 'log_loss'")
+        gains = acquisition_summary(of_r).query("metric == 'log_loss'")
         found += [(g.score, metric, getattr(g, metric)) for g in gains.itertuples() for metric in GAINS]
+        errors = recovered_error(r.y, r.missing, r.complete, orders_of(r), classes=r.clf.classes_)
+        found += [(score, "recovered_error", error) for score, error in errors.items()]
         ends = of_r.query("metric == 'log_loss' and score == 'oracle'")["value"]
         found.append(("all revealed", "gain", ends.iloc[0] - ends.iloc[-1]))
         first, second = (r.label_shares(r.seen[:GROUPED], random_state=seed) for seed in (0, 1))
@@ -291,6 +299,7 @@ CHECKS = {
     "rank_correlation": "rank corr.",
     "lift": "lift of top 10 %",
     "recovered": f"gain at {SHARE:.0%}",
+    "recovered_error": "±",
     "area": "area",
     "gain": "gain, nats",
     "agreement": "two seeds agree",

@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 
-from primo_pyro.evaluation import acquisition_summary
+from primo_pyro.evaluation import SHARE, acquisition_summary
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F",
@@ -370,11 +370,10 @@ def acquisition_curve(
     curves = curves[curves["metric"] == metric].sort_values("revealed", kind="stable")
     if sign * curves["value"].iloc[-1] > sign * curves["value"].iloc[0]:
         recovered = acquisition_summary(curves).set_index("score")["recovered"]
-        title = f"Revealing 30% by {recovered.index[0]} brings {recovered.iloc[0]:.0%} of the gain"
+        title = f"Revealing {SHARE:.0%} by {recovered.index[0]} brings {recovered.iloc[0]:.0%} of the gain"
         title += f", at random {recovered['random']:.0%}" if "random" in recovered else ""
     else:
         title = f"Revealing {modality} does not {betters} on the whole"
-    ax = _axes(ax, title, f"Share of rows with {modality} revealed", label)
     spare = iter(sns.color_palette("colorblind", 10))
     for score, curve in curves.groupby("score", sort=False):
         colour, line, width = STYLES.get(score) or (next(spare), "-", 1.5)
@@ -382,7 +381,8 @@ def acquisition_curve(
             curve, x="revealed", y="value", ax=ax, color=colour, linestyle=line, linewidth=width, label=score,
             errorbar=None,
         )  # fmt: skip
-    ax.set(xlim=(0, 1), xlabel=f"Share of rows with {modality} revealed", ylabel=label)
+    ax = _axes(ax, title, f"Share of rows with {modality} revealed", label)
+    ax.set_xlim(0, 1)
     ax.legend(frameon=False, title="highest first by")
     return ax
 

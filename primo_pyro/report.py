@@ -22,8 +22,6 @@ from matplotlib.figure import Figure
 from primo_pyro import evaluation, plots
 from primo_pyro.impact import entropy, impact_bounds
 
-SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
-
 
 @dataclass(frozen=True)
 class Findings:
@@ -84,7 +82,7 @@ def _page(f: Findings) -> str:
     v = f.gap["impact_missing"]
     scores = {"V": v, "information gain": f.impact["information_gain"], "entropy": entropy(f.missing)}
     curves = evaluation.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
-    recovered = evaluation.acquisition_summary(curves, SHARE).query("metric == 'log_loss'")
+    recovered = evaluation.acquisition_summary(curves).query("metric == 'log_loss'")
     recovered = recovered.set_index("score")["recovered"]
     calibration = evaluation.impact_calibration(v, f.gap["realised_change"])
     bins = evaluation.impact_calibration_bins(v, f.gap["realised_change"], f.gap["flip"])
@@ -104,7 +102,7 @@ def _page(f: Findings) -> str:
         rank=f"{calibration['rank_correlation']:.2f}",
         lift=f"{calibration['lift']:.1f}",
         inside=f"{len(bounds) - outside} of {len(bounds)}",
-        share=f"{SHARE:.0%}",
+        share=f"{evaluation.SHARE:.0%}",
         recovered=", ".join(f"{escape(s)} {r:.0%}" for s, r in recovered.items()),
         highest="".join(_card(f, i) for i in range(len(f.cards) // 2)),
         lowest="".join(_card(f, i) for i in range(len(f.cards) // 2, len(f.cards))),

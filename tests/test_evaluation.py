@@ -15,6 +15,7 @@ from primo_pyro.evaluation import (
     classwise_calibration_error,
     impact_calibration,
     impact_calibration_bins,
+    recovered_error,
     scenario_scores,
     scores,
 )
@@ -173,6 +174,19 @@ def test_no_gain_no_share_of_it(half_resolvable):
     y, now, _, useful = half_resolvable
     summary = acquisition_summary(acquisition_curves(y, now, now, {"V": useful}))
     assert summary["recovered"].isna().all()
+
+
+def test_the_error_of_a_recovered_part(half_resolvable):
+    y, now, then, useful = half_resolvable
+    scores = {"blind": np.zeros(1000), "V": useful}
+    error = recovered_error(y, now, then, scores, share=0.3)
+    # Blind: A of A + B useful rows, A ~ Binomial(300, 1/2) and B ~ Binomial(700, 1/2). By the delta method
+    # the variance of A / (A + B) is (.7^2 x 75 + .3^2 x 175) / 500^2. 1,000 samples tell its root to 2 %;
+    # that a blind order draws 150 +- 10 of the useful rows moves it by 3 %.
+    assert error["blind"] == pytest.approx(np.sqrt(0.7**2 * 75 + 0.3**2 * 175) / 500, rel=0.15)
+    # V: 300 of U useful rows, U ~ Binomial(1000, 1/2).
+    assert error["V"] == pytest.approx(0.6 * np.sqrt(250) / 500, rel=0.1)
+    assert recovered_error(y, now, now, scores).isna().all()
 
 
 def test_a_curve_without_its_ends_is_refused(half_resolvable):

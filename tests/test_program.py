@@ -333,6 +333,20 @@ def test_each_encoder_runs_once_per_pass():
     assert calls == {"o": 1, "m": 1, "n": 1}
 
 
+def test_encoded_rows_pass_without_a_look_at_the_encoders():
+    """A look costs: Pyro lists every parameter of what it hands out."""
+    x, y = make_rows(17, ("m", "n"))
+    model, guide = make_program(("m", "n"))
+    y = torch.as_tensor(y)
+    for program in (model, guide, Anchored(model, CALIBRATED)):
+        seen, encoded = (
+            {name for name in poutine.trace(program).get_trace(h, y).param_nodes if "encoder" in name}
+            for h in (x, model.encoder(x))
+        )
+        assert seen
+        assert not encoded
+
+
 def test_wrong_objectives_are_refused():
     with pytest.raises(ValueError, match="'renyi'; one of 'trace'"):
         Objective(elbo="renyi")
