@@ -21,8 +21,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from primo_pyro import Modalities, PrimoClassifier
-from primo_pyro.networks import encoders_for
-from primo_pyro.protocols import AV_MNIST
+from primo_pyro.program.encoders import encoders_for
+from primo_pyro.studies.protocols import AV_MNIST
 
 CLASSES = 10
 

@@ -3,7 +3,7 @@
     python benchmarks/objectives.py --datasets xor digits --out out/objectives
 
 Every row of the table is an `Objective`; all are trained alike, with the settings of
-`primo_pyro.protocols`. A row ``+ piece`` has that piece and all those above it, ``calibrated`` has them all,
+`primo_pyro.studies.protocols`. A row ``+ piece`` has that piece and all those above it, ``calibrated`` has them all,
 ``calibrated - piece`` all but one. Beside them stand the networks that a good latent comes near: unimodal,
 multimodal on the complete rows, and on rows that never lost anything.
 
@@ -28,10 +28,10 @@ import pandas as pd
 import torch
 
 from primo_pyro import Modalities, Objective, PrimoClassifier
-from primo_pyro.comparison import METHODS, NEVER_DROPPED, Task, compare, table
-from primo_pyro.plots import latent_completions
-from primo_pyro.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, XOR
-from primo_pyro.tasks import av_mnist, digit_halves, physionet2012, xor
+from primo_pyro.analysis.plots import latent_completions
+from primo_pyro.studies.comparison import METHODS, NEVER_DROPPED, Task, compare, table
+from primo_pyro.studies.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, XOR
+from primo_pyro.studies.tasks import av_mnist, digit_halves, physionet2012, xor
 
 PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
 # The pieces in the order in which they are switched on, each with the settings that it changes.

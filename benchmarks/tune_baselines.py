@@ -3,7 +3,7 @@
     python benchmarks/tune_baselines.py --dataset xor --trials 8 --out out/tune
 
 For each method as many settings as ``--trials``, drawn without replacement from its grid (all of a smaller
-grid), are trained on the same rows, with the data set's other settings (`primo_pyro.protocols`), and scored
+grid), are trained on the same rows, with the data set's other settings (`primo_pyro.studies.protocols`), and scored
 on the same rows, which none was trained on: by log loss, its mean over the scenarios that the method can
 predict, the optional modality hidden and shown. PRIMO is searched like the others. ``tuning.csv`` has a line
 per trial. The best settings on XOR are the defaults of the baselines' classes; those on another data set go
@@ -30,11 +30,11 @@ import torch
 from sklearn.model_selection import ParameterGrid
 from tqdm import tqdm
 
-from primo_pyro.comparison import METHODS, NEVER_DROPPED, TREES, Task, settings_of
+from primo_pyro.analysis.scores import scores
 from primo_pyro.errors import ModalityError, PrimoWarning
-from primo_pyro.evaluation import scores
-from primo_pyro.protocols import PHYSIONET_2012, XOR, Protocol
-from primo_pyro.tasks import physionet2012, xor
+from primo_pyro.studies.comparison import METHODS, NEVER_DROPPED, TREES, Task, settings_of
+from primo_pyro.studies.protocols import PHYSIONET_2012, XOR, Protocol
+from primo_pyro.studies.tasks import physionet2012, xor
 
 DATASETS = {  # from rows to a task, its protocol, and rows at most
     "xor": (xor, XOR, 12_000),

@@ -17,10 +17,10 @@ import argparse
 from common import PRIMO, parser, primo_of, run
 from figures import bias_picture, draw, keep, some_rows
 
-from primo_pyro.comparison import METHODS, NEVER_DROPPED
-from primo_pyro.evaluation import bias_analysis
-from primo_pyro.protocols import AV_MNIST
-from primo_pyro.tasks import av_mnist
+from primo_pyro.studies.bias import bias_analysis
+from primo_pyro.studies.comparison import METHODS, NEVER_DROPPED
+from primo_pyro.studies.protocols import AV_MNIST
+from primo_pyro.studies.tasks import av_mnist
 
 
 def bias(args: argparse.Namespace) -> None:

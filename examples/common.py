@@ -13,8 +13,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare, table
-from primo_pyro.protocols import Protocol
+from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare, table
+from primo_pyro.studies.protocols import Protocol
 
 METRICS = {
     "accuracy": "accuracy",

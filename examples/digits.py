@@ -14,8 +14,8 @@ from common import parser, primo_of, run
 from figures import impact_picture, reveal, rows_picture
 
 from primo_pyro.data import digit_images
-from primo_pyro.protocols import DIGIT_HALVES
-from primo_pyro.tasks import digit_halves
+from primo_pyro.studies.protocols import DIGIT_HALVES
+from primo_pyro.studies.tasks import digit_halves
 
 
 def draw(ax, x) -> None:

@@ -24,23 +24,19 @@ import numpy as np
 import pandas as pd
 from common import save
 
-from primo_pyro import Modalities, PrimoClassifier, plots, tasks
-from primo_pyro.clusters import share_agreement
-from primo_pyro.comparison import Task
+from primo_pyro import Modalities, PrimoClassifier
+from primo_pyro.analysis import plots
+from primo_pyro.analysis.acquisition import SHARE, acquisition_curves, acquisition_summary, recovered_error
+from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
+from primo_pyro.analysis.clusters import share_agreement
+from primo_pyro.analysis.report import rows_to_show
 from primo_pyro.data import load_mimic3, load_physionet2012
 from primo_pyro.data.mimic3 import ICD9, MORTALITY, STATIC_COLUMNS, read_admissions
 from primo_pyro.data.physionet2012 import CLASSES, read_stays
 from primo_pyro.errors import DataNotFoundError
-from primo_pyro.evaluation import (
-    SHARE,
-    acquisition_curves,
-    acquisition_summary,
-    impact_calibration,
-    impact_calibration_bins,
-    recovered_error,
-)
-from primo_pyro.impact import entropy
-from primo_pyro.report import rows_to_show
+from primo_pyro.program.outcomes import entropy
+from primo_pyro.studies import tasks
+from primo_pyro.studies.comparison import Task
 
 ROWS = 2000  # in a picture; more change nothing that one could see
 GROUPED = 200  # rows whose plausible labels are found twice, to see how far they hang on the seed
@@ -88,7 +84,7 @@ def reveal(clf: PrimoClassifier, task: Task, rare: bool = False) -> Revealed:
     """Calibrate impact on validation rows, where the task has some, and try it on test rows.
 
     Of ``rare`` labels, which hardly ever are the most probable ones, plausible labels name those that are
-    more probable than they are on average (``class_weight`` of `primo_pyro.clusters.plausible_labels`).
+    more probable than they are on average (``class_weight`` of `primo_pyro.analysis.clusters.plausible_labels`).
     """
     _, validation, (x, y) = task.rows(0)
     if validation is not None:

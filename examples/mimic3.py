@@ -13,8 +13,8 @@ from __future__ import annotations
 from common import parser, primo_of, run
 from figures import DEMO, MIMIC3_CLASSES, draw, keep, mimic3_falls_back
 
-from primo_pyro.protocols import MIMIC3
-from primo_pyro.tasks import mimic3
+from primo_pyro.studies.protocols import MIMIC3
+from primo_pyro.studies.tasks import mimic3
 
 
 def main() -> None:

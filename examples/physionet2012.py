@@ -14,8 +14,8 @@ from common import parser, primo_of, run
 from figures import THREE, draw, keep
 
 from primo_pyro.data.physionet2012 import CLASSES
-from primo_pyro.protocols import PHYSIONET_2012
-from primo_pyro.tasks import physionet2012
+from primo_pyro.studies.protocols import PHYSIONET_2012
+from primo_pyro.studies.tasks import physionet2012
 
 
 def main() -> None:

@@ -19,12 +19,12 @@ import pandas as pd
 from common import parser, primo_of, run, save
 from sklearn.decomposition import PCA
 
-from primo_pyro.comparison import FREQUENCIES
+from primo_pyro.analysis.plots import gap_scatter, impact_against_truth, label_scatter, method_scores
 from primo_pyro.data.xor import BAYES_ACCURACY, BAYES_LOG_LOSS
 from primo_pyro.errors import ModalityError, UnseenPatternWarning
-from primo_pyro.plots import gap_scatter, impact_against_truth, label_scatter, method_scores
-from primo_pyro.protocols import XOR
-from primo_pyro.tasks import xor
+from primo_pyro.studies.comparison import FREQUENCIES
+from primo_pyro.studies.protocols import XOR
+from primo_pyro.studies.tasks import xor
 
 SCENARIOS = ("missing", "complete")
 DRAWS = 512  # of which each row shows one

@@ -17,19 +17,20 @@ from sklearn.metrics import log_loss
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from primo_pyro.clusters import label_shares, plausible_labels
+from primo_pyro.analysis.calibration import ImpactCalibrator
+from primo_pyro.analysis.clusters import label_shares, plausible_labels
+from primo_pyro.analysis.impact import normalised_impact, uncertainty
 from primo_pyro.diagnosis import diagnose, warn_of
 from primo_pyro.door import Door
 from primo_pyro.errors import CostError, ModalityError, ToleranceWarning
-from primo_pyro.evaluation import ImpactCalibrator
-from primo_pyro.guide import PrimoGuide
-from primo_pyro.impact import normalised_impact, total_variation, uncertainty
 from primo_pyro.modalities import Modalities
-from primo_pyro.model import PrimoModel
-from primo_pyro.networks import encoders_for
-from primo_pyro.objective import Anchored, Objective
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
+from primo_pyro.program.encoders import encoders_for
+from primo_pyro.program.guide import PrimoGuide
+from primo_pyro.program.model import PrimoModel
+from primo_pyro.program.objective import Anchored, Objective
+from primo_pyro.program.outcomes import total_variation
 from primo_pyro.training import train
 
 MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
@@ -46,7 +47,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         Modalities that may be absent; each gets a latent. None: those absent in some training row.
     encoders
         Per modality a module ``[B, ...] -> [B, hidden_dim]``; those not named are chosen by shape, see
-        `primo_pyro.networks.encoder_for`.
+        `primo_pyro.program.encoders.encoder_for`.
     latent_dim
         Dimensions of each latent.
     hidden_dim
@@ -451,7 +452,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         -------
         DataFrame
             A line per cluster of draws: ``row, cluster, weight, label, p_<class>...``. See
-            `primo_pyro.clusters.plausible_labels`, also for the other parameters.
+            `primo_pyro.analysis.clusters.plausible_labels`, also for the other parameters.
 
         Examples
         --------
@@ -493,7 +494,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
     def uncertainty(self, x) -> pd.DataFrame:
         """Entropy of each prediction in nats, and what the absent modalities could resolve of it.
 
-        ``total, aleatoric, resolvable``, see `primo_pyro.impact.uncertainty`.
+        ``total, aleatoric, resolvable``, see `primo_pyro.analysis.impact.uncertainty`.
         """
         summary = self.summarise(x)
         return uncertainty(summary.probabilities, summary.information_gain)
@@ -502,7 +503,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
 
         For each optional modality, and for all together, a monotone map from V to the realised change
-        (`primo_pyro.evaluation.ImpactCalibrator`) is kept in ``impact_calibrators_``; `predictive_impact`
+        (`primo_pyro.analysis.calibration.ImpactCalibrator`) is kept in ``impact_calibrators_``; `predictive_impact`
         then reports ``expected_change`` too. Training anew forgets it.
 
         Parameters
@@ -598,7 +599,7 @@ class PrimoClassifier(Door, ClassifierMixin, BaseEstimator):
         ModalityError
             Where the modality is not optional, or absent in some row.
         """
-        from primo_pyro.report import Findings, rows_to_show, write_report  # pictures only on demand
+        from primo_pyro.analysis.report import Findings, rows_to_show, write_report
 
         x = self._as_known_rows(x)
         gap = self.impact_gap(x, modality)

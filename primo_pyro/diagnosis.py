@@ -32,10 +32,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from primo_pyro.clusters import FLAT
+from primo_pyro.analysis.clusters import FLAT
+from primo_pyro.analysis.scores import log_losses, standard_error
 from primo_pyro.errors import CollapseWarning, OverfitWarning
-from primo_pyro.evaluation import log_losses
-from primo_pyro.impact import standard_error
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
 

@@ -32,10 +32,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.errors import SavedModelError
-from primo_pyro.evaluation import ImpactCalibrator
 from primo_pyro.modalities import Modalities
-from primo_pyro.objective import Objective
+from primo_pyro.program.objective import Objective
 
 FORMAT = "primo_pyro.PrimoClassifier"
 FORMAT_VERSION = 1  # rises whenever a release could misread what another one wrote

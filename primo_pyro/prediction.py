@@ -18,9 +18,9 @@ from pyro import poutine
 from pyro.infer import Predictive
 from torch import Tensor
 
-from primo_pyro.impact import entropy, total_variation
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import Representations, encode
+from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.outcomes import entropy, total_variation
 
 HELD = 2**22  # predicted probabilities held at a time
 DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster

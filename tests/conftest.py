@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from primo_pyro import Modalities, PrimoGuide, PrimoModel
-from primo_pyro.networks import MLP, Encoders
+from primo_pyro.program.encoders import MLP, Encoders
 
 torch.set_num_threads(1)  # the test runner uses one process per core
 

@@ -18,8 +18,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from primo_pyro import Modalities, PrimoClassifier
 from primo_pyro.data import make_xor
 from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning
-from primo_pyro.networks import MLP
 from primo_pyro.prediction import summarise
+from primo_pyro.program.encoders import MLP
 
 NAN = np.nan
 SMALL = {"latent_dim": 2, "hidden_dim": 8, "max_epochs": 2, "num_samples": 16, "random_state": 0}

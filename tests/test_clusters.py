@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import BayesianGaussianMixture
 
-from primo_pyro import PrimoClassifier, clusters
-from primo_pyro.clusters import fit_mixtures, label_shares, plausible_labels, share_agreement
+from primo_pyro import PrimoClassifier
+from primo_pyro.analysis import clusters
+from primo_pyro.analysis.clusters import fit_mixtures, label_shares, plausible_labels, share_agreement
 from primo_pyro.data import load_digits_halves
 from primo_pyro.errors import DrawsError
 from primo_pyro.prediction import draw_logits, standard_normal_points

@@ -9,8 +9,8 @@ from primo_pyro import PrimoClassifier
 from primo_pyro.data import make_null_modality
 from primo_pyro.diagnosis import collapse, diagnose, impact_stays, overfit
 from primo_pyro.errors import CollapseWarning, OverfitWarning, PrimoWarning
-from primo_pyro.protocols import DIGIT_HALVES
-from primo_pyro.tasks import digit_halves
+from primo_pyro.studies.protocols import DIGIT_HALVES
+from primo_pyro.studies.tasks import digit_halves
 from tests.conftest import make_program, make_rows
 
 

@@ -6,19 +6,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
 
 from primo_pyro import Modalities
+from primo_pyro.analysis.acquisition import acquisition_curves, acquisition_summary, recovered_error
+from primo_pyro.analysis.calibration import ImpactCalibrator, impact_calibration, impact_calibration_bins
+from primo_pyro.analysis.scores import classwise_calibration_error, scenario_scores, scores
 from primo_pyro.errors import DrawsError
-from primo_pyro.evaluation import (
-    ImpactCalibrator,
-    acquisition_curves,
-    acquisition_summary,
-    bias_analysis,
-    classwise_calibration_error,
-    impact_calibration,
-    impact_calibration_bins,
-    recovered_error,
-    scenario_scores,
-    scores,
-)
+from primo_pyro.studies.bias import bias_analysis
 
 
 @pytest.fixture

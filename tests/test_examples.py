@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED
-from primo_pyro.protocols import XOR
+from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED
+from primo_pyro.studies.protocols import XOR
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from primo_pyro import Modalities, PrimoClassifier, classifier
+from primo_pyro.analysis.calibration import impact_calibration
+from primo_pyro.analysis.impact import impact_bounds, normalised_impact, uncertainty
 from primo_pyro.data import make_xor
 from primo_pyro.errors import CostError, DrawsError, ModalityError, ToleranceWarning
-from primo_pyro.evaluation import impact_calibration
-from primo_pyro.impact import entropy, impact_bounds, normalised_impact, total_variation, uncertainty
 from primo_pyro.prediction import stream_draws
+from primo_pyro.program.outcomes import entropy, total_variation
 
 # --- Arrays --------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from primo_pyro import Objective
-from primo_pyro.tasks import digit_halves
+from primo_pyro.studies.tasks import digit_halves
 
 
 @pytest.fixture

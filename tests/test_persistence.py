@@ -16,11 +16,11 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from primo_pyro import Modalities, Objective, PrimoClassifier
+from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.data import make_xor
 from primo_pyro.errors import SavedModelError
-from primo_pyro.evaluation import ImpactCalibrator
-from primo_pyro.networks import MLP
 from primo_pyro.persistence import MANIFEST, SETTINGS, WEIGHTS, _decode, _encode
+from primo_pyro.program.encoders import MLP
 
 SMALL = {"latent_dim": 2, "hidden_dim": 8, "max_epochs": 2, "num_samples": 16, "random_state": 0}
 COMPLETE, Y = make_xor(120, random_state=0)

@@ -9,8 +9,8 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from primo_pyro import plots
-from primo_pyro.evaluation import acquisition_curves
+from primo_pyro.analysis import plots
+from primo_pyro.analysis.acquisition import acquisition_curves
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pyro.infer import Predictive
 from torch.distributions import constraints
 
 from primo_pyro import NormalDraws
-from primo_pyro.impact import total_variation
 from primo_pyro.prediction import draw_logits, standard_normal_points, summarise
+from primo_pyro.program.outcomes import total_variation
 from tests.conftest import make_program, make_rows
 
 

@@ -13,7 +13,7 @@ from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from primo_pyro import Anchored, ImportanceELBO, Objective
-from primo_pyro.objective import LossParts, attenuate, forecast_score, prior_anchor
+from primo_pyro.program.objective import LossParts, attenuate, forecast_score, prior_anchor
 from tests.conftest import make_program, make_rows
 
 PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")

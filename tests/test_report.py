@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from primo_pyro import Modalities, PrimoClassifier
+from primo_pyro.analysis.report import Findings, rows_to_show, write_report
 from primo_pyro.errors import ModalityError
-from primo_pyro.report import Findings, rows_to_show, write_report
 
 
 class Page(HTMLParser):

@@ -5,7 +5,7 @@ import pytest
 
 from primo_pyro.data import load_mimic3
 from primo_pyro.errors import DataNotFoundError, PrimoError
-from primo_pyro.tasks import av_mnist, mimic3, physionet2012
+from primo_pyro.studies.tasks import av_mnist, mimic3, physionet2012
 from tests.test_examples import write_avmnist, write_mimic3, write_physionet2012
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from primo_pyro.door import Door
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
-from primo_pyro.model import PrimoModel
-from primo_pyro.networks import Encoders, encoders_for
+from primo_pyro.program.encoders import Encoders, encoders_for
+from primo_pyro.program.model import PrimoModel
 from primo_pyro.training import train
 
 ROWS_AT_A_TIME = 256  # in predictions; hidden layers of more rows outgrow a processor's cache
@@ -39,7 +39,7 @@ class NetworkClassifier(Door, ClassifierMixin, BaseEstimator):
     ----------
     encoders
         Per modality a module ``[B, ...] -> [B, hidden_dim]``; those not named are chosen by shape, see
-        `primo_pyro.networks.encoder_for`.
+        `primo_pyro.program.encoders.encoder_for`.
     hidden_dim
         Size of representations and hidden layers.
     dropout

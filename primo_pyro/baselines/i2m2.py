@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from primo_pyro.baselines.base import NetworkClassifier, no_latents
 from primo_pyro.modalities import Modalities
-from primo_pyro.model import PrimoModel
+from primo_pyro.program.model import PrimoModel
 
 
 class ProductModel(PyroModule):

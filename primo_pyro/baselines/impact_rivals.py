@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from primo_pyro.baselines.base import ROWS_AT_A_TIME, require_present, require_roles
 from primo_pyro.baselines.imputation import as_table
 from primo_pyro.errors import ModalityError
-from primo_pyro.impact import entropy, total_variation
 from primo_pyro.modalities import Modalities
+from primo_pyro.program.outcomes import entropy, total_variation
 
 
 def prediction_entropy(classifier, x) -> pd.DataFrame:

@@ -40,8 +40,9 @@ from primo_pyro.baselines.base import require_roles
 from primo_pyro.baselines.generative import LatentClassifier, flattened, with_label
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations
 from primo_pyro.prediction import draw
+from primo_pyro.program.conditionals import DiagNormal, Likelihood
+from primo_pyro.program.encoders import Encoders, Representations
 
 MAX_DRAWN = 4096  # numbers of the absent modalities together, drawn and encoded anew for every draw and row
 

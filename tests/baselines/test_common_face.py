@@ -19,7 +19,7 @@ from primo_pyro.baselines import (
 )
 from primo_pyro.baselines.generative import LatentClassifier
 from primo_pyro.errors import LabelError, ModalityError
-from primo_pyro.impact import total_variation
+from primo_pyro.program.outcomes import total_variation
 
 SMALL = {"hidden_dim": 8, "max_epochs": 2, "batch_size": 16, "random_state": 0}
 NETWORKS = {

@@ -10,12 +10,12 @@ from scipy.stats import entropy
 from primo_pyro import Modalities
 from primo_pyro.baselines import LVAEClassifier
 from primo_pyro.baselines.imputation import MAX_FEATURES
-from primo_pyro.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare
 from primo_pyro.data import make_xor
 from primo_pyro.data.xor import BAYES_ACCURACY
 from primo_pyro.errors import ModalityError
-from primo_pyro.protocols import XOR
-from primo_pyro.tasks import xor
+from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare
+from primo_pyro.studies.protocols import XOR
+from primo_pyro.studies.tasks import xor
 
 
 def test_tidy_results():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from primo_pyro import PrimoClassifier
+from primo_pyro.analysis.acquisition import acquisition_curves, acquisition_summary
 from primo_pyro.data import make_duplicated_modality, make_half_resolvable, make_null_modality, make_xor
 from primo_pyro.errors import ModalityError
-from primo_pyro.evaluation import acquisition_curves, acquisition_summary
-from primo_pyro.impact import entropy
+from primo_pyro.program.outcomes import entropy
 
 
 def fitted(make):

@@ -8,31 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import scipy.special
-import torch
 
+from primo_pyro.analysis.scores import standard_error
 from primo_pyro.errors import DrawsError
-
-
-def total_variation(p, r):
-    """TVD(p, r) = 1/2 sum_c |p_c - r_c|, between 0 and 1.
-
-    >>> import numpy as np
-    >>> total_variation(np.array([0.9, 0.1]), np.array([0.5, 0.5])).item()
-    0.4
-    """
-    return abs(p - r).sum(-1) / 2
-
-
-def entropy(p):
-    """H(p) = -sum_c p_c log p_c in nats; 0 log 0 is 0.
-
-    >>> import numpy as np
-    >>> round(float(entropy(np.array([0.5, 0.5]))), 4), float(entropy(np.array([1.0, 0.0])))
-    (0.6931, 0.0)
-    """
-    entr = torch.special.entr if isinstance(p, torch.Tensor) else scipy.special.entr
-    return entr(p).sum(-1)
+from primo_pyro.program.outcomes import entropy, total_variation
 
 
 def normalised_impact(impact, num_classes: int):
@@ -151,10 +130,3 @@ def impact_bounds(
             }
         )
     return pd.DataFrame(lines)
-
-
-def standard_error(values: np.ndarray) -> np.ndarray:
-    """Of the mean over the first axis; NaN for a single row."""
-    if len(values) < 2:
-        return np.full(values.shape[1:], np.nan)
-    return values.std(0, ddof=1) / np.sqrt(len(values))

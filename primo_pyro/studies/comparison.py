@@ -14,6 +14,8 @@ import torch
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from primo_pyro.analysis.calibration import impact_calibration
+from primo_pyro.analysis.scores import scores
 from primo_pyro.baselines import (
     CMMDClassifier,
     FrequencyClassifier,
@@ -30,9 +32,8 @@ from primo_pyro.baselines import (
 )
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.errors import ModalityError, PrimoWarning
-from primo_pyro.evaluation import impact_calibration, scores
-from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
+from primo_pyro.program.outcomes import total_variation
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ def compare(
     results : DataFrame
         Tidy: ``dataset, method, scenario, seed, metric, value``. Scenarios: ``missing`` (the optional
         modality hidden in every test row), ``complete``, and ``training`` (``fit_seconds``). Metrics: those
-        of `primo_pyro.evaluation.scores`, and for estimates of impact those of
-        `primo_pyro.evaluation.impact_calibration` against the own change and, with ``reference_`` before the
+        of `primo_pyro.analysis.scores.scores`, and for estimates of impact those of
+        `primo_pyro.analysis.calibration.impact_calibration` against the own change and, with ``reference_`` before the
         name, against the references', and ``impact_error``, ``impact_correlation`` and
         ``impact_rank_correlation`` against the exact impact.
     classifiers : dict

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn import functional as F
 
-from primo_pyro.impact import total_variation
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import Representations, encode
+from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.outcomes import total_variation
 
 
 @dataclass(frozen=True)

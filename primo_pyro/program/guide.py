@@ -19,7 +19,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import BatchNormDiagNormal, Representations, encode
+from primo_pyro.program.conditionals import BatchNormDiagNormal
+from primo_pyro.program.encoders import Representations, encode
 
 
 class PrimoGuide(PyroModule):

@@ -1,20 +1,17 @@
-"""Encoders of single modalities, and the conditional distributions of the model and the guide.
+"""Encoders of single modalities, and the representations that all conditional distributions look at.
 
-A conditional distribution is a module whose ``forward`` returns a ``Distribution``. Sizes: B rows, K draws,
-H features of a representation, d latent dimensions, C classes.
+Sizes: B rows, H features of a representation.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
@@ -277,101 +274,3 @@ def encoders_for(
         for name in sorted(x.names)
     }
     return Encoders(encoders, hidden_dim)
-
-
-# --- Conditional distributions -------------------------------------------------------------------------
-
-
-class DiagNormal(nn.Module):
-    """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
-
-    At initialisation sigma is near 1 and mu near 0: the prior starts close to N(0, I).
-    """
-
-    def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, dropout: float = 0.0):
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.net = MLP(in_features, hidden_dim, 2 * latent_dim, dropout=dropout)
-
-    def parameters_of(self, given: Tensor) -> tuple[Tensor, Tensor]:
-        loc, raw = self.net(given).chunk(2, dim=-1)
-        return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
-
-    def forward(self, h: Representations) -> dist.Distribution:
-        loc, scale = self.parameters_of(h.fused())
-        return dist.Normal(loc, scale).to_event(1)
-
-
-class BatchNormDiagNormal(DiagNormal):
-    """q(z | h, y), whose mean passes through a batch normalisation with fixed scale and learnable shift.
-
-    With the mean's spread over a batch held at ``gamma``, KL(q || p) cannot vanish for all rows at once
-    (Zhu et al. 2020; Section 2.1 of the paper). In training the statistics are the mini-batch's.
-    """
-
-    def __init__(self, in_features: int, num_classes: int, hidden_dim: int, latent_dim: int, gamma: float):
-        super().__init__(in_features + num_classes, hidden_dim, latent_dim)
-        self.num_classes = num_classes
-        self.gamma = gamma
-        self.normalise = nn.BatchNorm1d(latent_dim, affine=False)
-        self.shift = nn.Parameter(torch.zeros(latent_dim))  # beta
-
-    def forward(self, h: Representations, y: Tensor) -> dist.Distribution:
-        label = F.one_hot(y, self.num_classes).to(self.shift.dtype)
-        loc, scale = self.parameters_of(torch.cat([h.fused(), label], dim=-1))
-        if len(loc) > 1 or not self.training:  # one row has no spread to normalise
-            loc = self.normalise(loc)
-        return dist.Normal(self.gamma * loc + self.shift, scale).to_event(1)
-
-
-class DropoutOfRows(nn.Dropout):
-    """Dropout of ``[..., B, H]`` that is the same for all draws of a row.
-
-    What varies between the draws of a row is then the latent alone. A mask of its own for each draw would
-    pass for impact in training, and be gone in prediction.
-    """
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return hidden
-        return hidden * super().forward(torch.ones_like(hidden[(0,) * (hidden.dim() - 2)]))
-
-
-class Likelihood(nn.Module):
-    """Logits of p(y | x_o, z): observed representations ``[B, H]`` and latents ``[..., B, d]`` in,
-    ``[..., B, C]`` out.
-
-    The first layer is one linear map of everything side by side, written as a sum so that K draws of z
-    need not carry K copies of h.
-    """
-
-    def __init__(
-        self,
-        observed: Iterable[str],
-        latents: Iterable[str],
-        in_features: int,
-        latent_dim: int,
-        hidden_dim: int,
-        num_classes: int,
-        dropout: float = 0.0,
-    ):
-        super().__init__()
-        self.num_classes = num_classes
-        self.from_observed = nn.ModuleDict(
-            {name: nn.Linear(in_features, hidden_dim, bias=False) for name in observed}
-        )
-        self.from_latent = nn.ModuleDict(
-            {name: nn.Linear(latent_dim, hidden_dim, bias=False) for name in latents}
-        )
-        self.bias = nn.Parameter(torch.zeros(hidden_dim))
-        self.head = nn.Sequential(
-            nn.ReLU(inplace=True), DropoutOfRows(dropout), nn.Linear(hidden_dim, num_classes)
-        )
-
-    def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
-        hidden = self.bias.expand(len(h), -1)
-        for name, linear in self.from_observed.items():
-            hidden = hidden + linear(h.values[name])
-        for name, linear in self.from_latent.items():
-            hidden = hidden + z[name] @ linear.weight.T  # faster than linear(z) where d is small
-        return self.head(hidden)

@@ -20,7 +20,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from primo_pyro.modalities import Modalities
-from primo_pyro.networks import DiagNormal, Encoders, Likelihood, Representations, encode
+from primo_pyro.program.conditionals import DiagNormal, Likelihood
+from primo_pyro.program.encoders import Encoders, Representations, encode
 
 
 class PrimoModel(PyroModule):
@@ -44,7 +45,7 @@ class PrimoModel(PyroModule):
     --------
     >>> import numpy as np, torch
     >>> from pyro.infer import Predictive
-    >>> from primo_pyro.networks import MLP
+    >>> from primo_pyro.program.encoders import MLP
     >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 2))}).drop("m", where=[1, 1, 0, 0, 0])
     >>> encoder = Encoders({"o": MLP(3, 16, 8), "m": MLP(2, 16, 8)}, out_features=8)
     >>> model = PrimoModel(encoder, optional=("m",), num_classes=4, latent_dim=2, hidden_dim=16)

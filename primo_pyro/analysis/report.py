@@ -1,6 +1,6 @@
 """One HTML page about a data set: what the absent modality is worth, and for whom.
 
-Numbers and pictures come from `primo_pyro.evaluation` and `primo_pyro.plots`. The page holds all its pictures
+Numbers and pictures come from `primo_pyro.analysis` and `primo_pyro.analysis.plots`. The page holds all its pictures
 and needs no other file and no network.
 """
 
@@ -19,8 +19,11 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from primo_pyro import evaluation, plots
-from primo_pyro.impact import entropy, impact_bounds
+from primo_pyro.analysis import acquisition, plots
+from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
+from primo_pyro.analysis.impact import impact_bounds
+from primo_pyro.analysis.scores import scenario_scores
+from primo_pyro.program.outcomes import entropy
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,11 @@ def _page(f: Findings) -> str:
     name = escape(f.modality)
     v = f.gap["impact_missing"]
     scores = {"V": v, "information gain": f.impact["information_gain"], "entropy": entropy(f.missing)}
-    curves = evaluation.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
-    recovered = evaluation.acquisition_summary(curves).query("metric == 'log_loss'")
+    curves = acquisition.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
+    recovered = acquisition.acquisition_summary(curves).query("metric == 'log_loss'")
     recovered = recovered.set_index("score")["recovered"]
-    calibration = evaluation.impact_calibration(v, f.gap["realised_change"])
-    bins = evaluation.impact_calibration_bins(v, f.gap["realised_change"], f.gap["flip"])
+    calibration = impact_calibration(v, f.gap["realised_change"])
+    bins = impact_calibration_bins(v, f.gap["realised_change"], f.gap["flip"])
     bounds = impact_bounds(v, f.gap["impact_complete"], f.missing, f.complete)
     outside = int((bounds["violation"] > 2 * bounds["realised_se"]).sum())
     return PAGE.substitute(
@@ -102,7 +105,7 @@ def _page(f: Findings) -> str:
         rank=f"{calibration['rank_correlation']:.2f}",
         lift=f"{calibration['lift']:.1f}",
         inside=f"{len(bounds) - outside} of {len(bounds)}",
-        share=f"{evaluation.SHARE:.0%}",
+        share=f"{acquisition.SHARE:.0%}",
         recovered=", ".join(f"{escape(s)} {r:.0%}" for s, r in recovered.items()),
         highest="".join(_card(f, i) for i in range(len(f.cards) // 2)),
         lowest="".join(_card(f, i) for i in range(len(f.cards) // 2, len(f.cards))),
@@ -123,7 +126,7 @@ SCORES = {  # name of a score: its title, and a number's format
 def _scenario_table(f: Findings) -> str:
     scenarios = {"missing": f.missing, "complete": f.complete}
     impacts = {s: f.gap[f"impact_{s}"] for s in scenarios}
-    table = evaluation.scenario_scores(f.y, scenarios, impacts, f.classes)
+    table = scenario_scores(f.y, scenarios, impacts, f.classes)
     table = table.pivot_table(index="metric", columns="scenario", values="value", dropna=False)
     lines = [
         f"<tr><th scope=row>{title}</th>"

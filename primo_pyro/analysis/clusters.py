@@ -29,7 +29,7 @@ from scipy.linalg import helmert
 from scipy.special import digamma, softmax
 
 from primo_pyro.errors import DrawsError
-from primo_pyro.impact import total_variation
+from primo_pyro.program.outcomes import total_variation
 
 FLAT = 0.01  # below this V no cluster of the smallest weight worth keeping could change a label
 MAX_CONTRASTS = 16  # with more classes: the principal contrasts; a full covariance of more outgrows K draws

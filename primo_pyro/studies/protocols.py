@@ -30,7 +30,7 @@ class Protocol:
     primo
         Those of PRIMO, under every objective.
     own
-        Those of single methods, by their names in `primo_pyro.comparison.METHODS`; they go before the others.
+        Those of single methods, by their names in `primo_pyro.studies.comparison.METHODS`; they go before the others.
         What ``benchmarks/tune_baselines.py`` finds on a data set belongs here. (What it found on XOR are the
         defaults of the baselines' classes.)
     """

@@ -1,10 +1,9 @@
-"""The data sets as tasks for `primo_pyro.comparison`: rows by seed, roles of modalities, exact answers."""
+"""The data sets as tasks for `primo_pyro.studies.comparison`: rows by seed, roles of modalities, exact answers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from primo_pyro.comparison import Task
 from primo_pyro.data import (
     load_avmnist,
     load_digits_halves,
@@ -14,6 +13,7 @@ from primo_pyro.data import (
     xor_impact,
 )
 from primo_pyro.errors import PrimoError
+from primo_pyro.studies.comparison import Task
 
 
 def xor(rows: int = 40_000) -> Task:

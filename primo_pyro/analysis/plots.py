@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 
-from primo_pyro.evaluation import SHARE, acquisition_summary
+from primo_pyro.analysis.acquisition import SHARE, acquisition_summary
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F",
@@ -178,7 +178,7 @@ def method_scores(
     Parameters
     ----------
     results
-        Tidy, from `primo_pyro.comparison.compare`: a dot is the mean over seeds, its bar the standard
+        Tidy, from `primo_pyro.studies.comparison.compare`: a dot is the mean over seeds, its bar the standard
         deviation.
     metric
         Which of its metrics.
@@ -293,7 +293,7 @@ def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes 
     Parameters
     ----------
     bins
-        From `primo_pyro.evaluation.impact_calibration_bins`.
+        From `primo_pyro.analysis.calibration.impact_calibration_bins`.
     slope
         Mean realised over mean predicted change, for the title; None: computed from the bins.
 
@@ -351,7 +351,7 @@ def acquisition_curve(
     Parameters
     ----------
     curves
-        From `primo_pyro.evaluation.acquisition_curves`. The scores ``V``, ``information gain``, ``entropy``,
+        From `primo_pyro.analysis.acquisition.acquisition_curves`. The scores ``V``, ``information gain``, ``entropy``,
         ``gap``, ``calibrated`` and the added ``random`` and ``oracle`` keep their colour from picture to
         picture. The title is about the first, beside ``random``.
     metric
@@ -396,7 +396,7 @@ def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes |
     Parameters
     ----------
     distances
-        From `primo_pyro.evaluation.bias_analysis`.
+        From `primo_pyro.studies.bias.bias_analysis`.
     modality
         Its name, for the legend.
 

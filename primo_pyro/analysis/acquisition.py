@@ -1,0 +1,182 @@
+"""What is gained by revealing a modality for some rows first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import auc
+
+from primo_pyro.analysis.calibration import paired
+from primo_pyro.analysis.scores import auroc, codes_of, log_losses, over_classes
+from primo_pyro.errors import DrawsError
+
+SHARES = np.linspace(0, 1, 21)
+SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
+
+
+def acquisition_curves(
+    y,
+    probabilities_missing,
+    probabilities_complete,
+    score_of_rows: Mapping[str, np.ndarray],
+    *,
+    shares: Sequence[float] = SHARES,
+    classes=None,
+    random_orders: int = 20,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Reveal the modality for the rows that a score ranks highest, and see how much better the whole gets.
+
+    Two orders are added to the scores: ``"random"``, the mean of several; and ``"oracle"``, by the drop in
+    log loss that each row really brings, which only hindsight knows. (It is best for log loss alone.)
+
+    Parameters
+    ----------
+    y
+        Labels ``[N]``.
+    probabilities_missing, probabilities_complete
+        Predictions ``[N, C]`` without and with the modality.
+    score_of_rows
+        Name to a score ``[N]``; rows with a high one are revealed first, equal ones in random order.
+    shares
+        Shares of rows revealed, 0 to 1.
+    classes
+        As for `scores`.
+    random_orders
+        How many random orders are averaged.
+    random_state
+        Seed of these, and of the order of equal scores.
+
+    Returns
+    -------
+    DataFrame
+        Tidy: ``score, revealed, metric, value`` for the metrics ``log_loss`` (nats) and ``auroc``.
+
+    Examples
+    --------
+    Two rows are already known, two hang on the modality:
+
+    >>> now = np.array([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5]])
+    >>> then = np.array([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]])
+    >>> curves = acquisition_curves([0, 1, 0, 1], now, then, {"V": [0, 0, 0.4, 0.4]}, shares=[0, 0.5, 1])
+    >>> curves.query("metric == 'log_loss' and score == 'V'").round(3)
+      score  revealed    metric  value
+    0     V       0.0  log_loss  0.399
+    2     V       0.5  log_loss  0.105
+    4     V       1.0  log_loss  0.105
+    """
+    y, now = codes_of(y, probabilities_missing, classes)
+    y, then = codes_of(y, probabilities_complete, range(now.shape[1]))
+    random = np.random.default_rng(random_state)
+    orders = {}
+    for name, score in score_of_rows.items():
+        score, _ = paired(score, np.zeros(len(y)))
+        orders[name] = [np.lexsort((random.random(len(y)), -score))]
+    orders["random"] = [random.permutation(len(y)) for _ in range(random_orders)]
+    orders["oracle"] = [np.argsort(log_losses(y, then) - log_losses(y, now), kind="stable")]
+    target = y[:, None] == np.arange(now.shape[1])
+
+    lines = []
+    for name, several in orders.items():
+        for share in shares:
+            values = []
+            for order in several:
+                revealed = np.zeros(len(y), bool)
+                revealed[order[: round(share * len(y))]] = True
+                p = np.where(revealed[:, None], then, now)
+                values.append((log_losses(y, p).mean(), over_classes(auroc, target, p)))
+            for metric, value in zip(("log_loss", "auroc"), np.mean(values, axis=0), strict=True):
+                lines.append({"score": name, "revealed": share, "metric": metric, "value": float(value)})
+    return pd.DataFrame(lines)
+
+
+def acquisition_summary(curves: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
+    """How much of the gain of revealing all each score recovers.
+
+    Parameters
+    ----------
+    curves
+        From `acquisition_curves`; they must begin at 0 and end at 1.
+    share
+        Share of rows revealed at which ``recovered`` is read, between points by straight lines.
+
+    Returns
+    -------
+    DataFrame
+        ``score, metric``; ``recovered``, the part of the gain of revealing everything that is reached at
+        ``share`` (random: about ``share``); ``area``, its mean over all shares (random: about 0.5). NaN where
+        revealing everything gains nothing.
+
+    Examples
+    --------
+    >>> curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 0.5, 1.0],
+    ...                        "value": [0.4, 0.1, 0.1]})
+    >>> acquisition_summary(curves, share=0.25).round(3)
+      score    metric  recovered  area
+    0     V  log_loss        0.5  0.75
+    """
+    lines = []
+    for (score, metric), curve in curves.groupby(["score", "metric"], sort=False):
+        curve = curve.sort_values("revealed")
+        revealed, value = curve["revealed"].to_numpy(), curve["value"].to_numpy()
+        if revealed[0] != 0 or revealed[-1] != 1:
+            raise DrawsError(
+                f"The curve of {score!r} runs from {revealed[0]} to {revealed[-1]}; 0 to 1 was wanted. Pass "
+                "shares that hold both ends."
+            )
+        gain = value[-1] - value[0]
+        part = (value - value[0]) / gain if abs(gain) > 1e-12 else np.full_like(value, np.nan)
+        lines.append(
+            {
+                "score": score,
+                "metric": metric,
+                "recovered": float(np.interp(share, revealed, part)),
+                "area": float(auc(revealed, part)),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def recovered_error(
+    y,
+    probabilities_missing,
+    probabilities_complete,
+    score_of_rows: Mapping[str, np.ndarray],
+    *,
+    share: float = SHARE,
+    classes=None,
+    resamples: int = 1000,
+    random_state: int = 0,
+) -> pd.Series:
+    """How far the recovered part of the log loss gain can be told from so many rows.
+
+    The standard deviation over bootstrap samples of the rows, for each score, of what `acquisition_summary`
+    calls ``recovered``; NaN where revealing gains nothing. All scores see the same samples. Parameters are
+    those of `acquisition_curves`; with few rows that gain little the error is large, whatever the score.
+
+    >>> now, then = np.full((100, 2), 0.5), np.tile([0.9, 0.1], (100, 1))
+    >>> recovered_error(np.zeros(100, int), now, then, {"V": np.arange(100)}).round(6)  # rows gain alike
+    V    0.0
+    dtype: float64
+    """
+    y, now = codes_of(y, probabilities_missing, classes)
+    y, then = codes_of(y, probabilities_complete, range(now.shape[1]))
+    gain = log_losses(y, now) - log_losses(y, then)
+    random = np.random.default_rng(random_state)
+    orders = {
+        name: np.lexsort((random.random(len(y)), -paired(score, gain)[0]))
+        for name, score in score_of_rows.items()
+    }
+    parts = []
+    for _ in range(resamples):
+        copies = np.bincount(random.integers(len(y), size=len(y)), minlength=len(y))
+        whole = copies @ gain
+        part = {}
+        for name, order in orders.items():
+            before = copies[order].cumsum() - copies[order]
+            revealed = np.clip(round(share * len(y)) - before, 0, copies[order])
+            part[name] = revealed @ gain[order] / whole if whole else np.nan
+        parts.append(part)
+    return pd.DataFrame(parts).std()

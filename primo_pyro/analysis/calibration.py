@@ -1,0 +1,129 @@
+"""Does V mean what it says? Predicted impact against what really changed, and a map that mends its scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.isotonic import IsotonicRegression
+
+from primo_pyro.analysis.scores import standard_error
+from primo_pyro.errors import DrawsError
+
+
+def impact_calibration_bins(predicted, realised, flip=None, bins: int = 10) -> pd.DataFrame:
+    """Predicted impact beside what really changed, in groups of equal size.
+
+    Parameters
+    ----------
+    predicted
+        V, or the expected change ``[N]``.
+    realised
+        Total variation distance between the predictions without and with the modality ``[N]``.
+    flip
+        Whether the label changed ``[N]``.
+    bins
+        Groups, at most one a row.
+
+    Returns
+    -------
+    DataFrame
+        In order of ``predicted``: ``rows, predicted, realised, realised_se`` and, where given, ``flip``
+        (share).
+
+    Examples
+    --------
+    >>> v = np.linspace(0, 0.5, 100)
+    >>> impact_calibration_bins(v, 0.8 * v, bins=2).round(3)
+       rows  predicted  realised  realised_se
+    0    50      0.124     0.099        0.008
+    1    50      0.376     0.301        0.008
+    """
+    predicted, realised = paired(predicted, realised)
+    columns = {"predicted": predicted, "realised": realised}
+    if flip is not None:
+        columns["flip"] = paired(predicted, flip)[1]
+    lines = []
+    for rows in np.array_split(np.argsort(predicted, kind="stable"), min(bins, len(predicted))):
+        line = {"rows": len(rows)} | {name: v[rows].mean() for name, v in columns.items()}
+        lines.append(line | {"realised_se": float(standard_error(realised[rows]))})
+    order = ["rows", "predicted", "realised", "realised_se", *(["flip"] if flip is not None else [])]
+    return pd.DataFrame(lines)[order]
+
+
+def impact_calibration(predicted, realised, bins: int = 10) -> dict[str, float]:
+    """How well V foretells the realised change, in numbers.
+
+    Parameters
+    ----------
+    predicted, realised, bins
+        As for `impact_calibration_bins`.
+
+    Returns
+    -------
+    dict
+        ``slope``: mean realised over mean predicted; ``regression_slope``: of the realised change on V, by
+        least squares with an intercept; ``calibration_error``: the mean distance of the bins' means, weighted
+        by rows; ``rank_correlation`` (Spearman); ``lift``: mean realised change of the tenth of the rows with
+        the highest V over that of all rows. NaN where V or the change does not vary.
+
+    Examples
+    --------
+    >>> v = np.linspace(0, 0.5, 100)
+    >>> {name: round(value, 3) for name, value in impact_calibration(v, 0.8 * v).items()}
+    {'slope': 0.8, 'regression_slope': 0.8, 'calibration_error': 0.05, 'rank_correlation': 1.0, 'lift': 1.909}
+    """
+    predicted, realised = paired(predicted, realised)
+    nan = float("nan")
+    varies = np.ptp(predicted) > 0 and np.ptp(realised) > 0
+    cells = impact_calibration_bins(predicted, realised, bins=bins)
+    top = np.argsort(-predicted, kind="stable")[: max(1, len(predicted) // 10)]
+    distance = abs(cells["predicted"] - cells["realised"])
+    return {
+        "slope": float(realised.mean() / predicted.mean()) if predicted.mean() > 0 else nan,
+        "regression_slope": float(np.polyfit(predicted, realised, 1)[0]) if varies else nan,
+        "calibration_error": float(np.average(distance, weights=cells["rows"])),
+        "rank_correlation": float(spearmanr(predicted, realised).statistic) if varies else nan,
+        "lift": float(realised[top].mean() / realised.mean()) if realised.mean() > 0 else nan,
+    }
+
+
+class ImpactCalibrator:
+    """A monotone map from V to the change that is to be expected, learnt from rows where it was seen.
+
+    Isotonic regression of the realised change on V, held constant beyond the V that were seen: 0.3 then means
+    0.3 on new rows like these.
+
+    Examples
+    --------
+    >>> v = np.linspace(0, 0.5, 100)
+    >>> ImpactCalibrator().fit(v, 0.8 * v).predict([0.25, 0.9]).round(3)
+    array([0.2, 0.4])
+    """
+
+    def fit(self, impact, realised) -> ImpactCalibrator:
+        """Learn from V and realised changes ``[N]``."""
+        impact, realised = paired(impact, realised)
+        regression = IsotonicRegression(y_min=0, y_max=1).fit(impact, realised)
+        self.impact_, self.change_ = regression.X_thresholds_, regression.y_thresholds_  # the map's knots
+        return self
+
+    def predict(self, impact) -> np.ndarray:
+        """Expected change ``[N]`` for V ``[N]``."""
+        return np.interp(np.asarray(impact, float), self.impact_, self.change_)
+
+
+def paired(predicted, realised) -> tuple[np.ndarray, np.ndarray]:
+    predicted, realised = np.asarray(predicted, float), np.asarray(realised, float)
+    if predicted.ndim != 1 or predicted.shape != realised.shape or len(predicted) == 0:
+        raise DrawsError(
+            f"Arrays of shape {list(predicted.shape)} and {list(realised.shape)}; one number a row in each "
+            "was wanted. Pass the same rows in both."
+        )
+    if not (np.isfinite(predicted).all() and np.isfinite(realised).all()):
+        bad = ~(np.isfinite(predicted) & np.isfinite(realised))
+        raise DrawsError(
+            f"{int(bad.sum())} of {len(bad)} rows are not finite (first: row {int(bad.argmax())}). Leave "
+            "them out."
+        )
+    return predicted, realised
