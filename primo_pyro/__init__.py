@@ -1,11 +1,19 @@
 """Predict with modalities missing, and say how much the missing one would change the prediction."""
 
+from importlib.metadata import version
+
+from primo_pyro import baselines, data
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import NormalDraws
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.model import PrimoModel
-from primo_pyro.program.objective import Anchored, ImportanceELBO, Objective
+from primo_pyro.program.objective import ImportanceELBO, Objective, TrainingModel
+from primo_pyro.regressor import PrimoRegressor
+
+__version__ = version("primo-pyro")
+
+Anchored = TrainingModel  # its name up to release 0.1
 
 __all__ = [
     "Anchored",
@@ -16,4 +24,9 @@ __all__ = [
     "PrimoClassifier",
     "PrimoGuide",
     "PrimoModel",
+    "PrimoRegressor",
+    "TrainingModel",
+    "__version__",
+    "baselines",
+    "data",
 ]

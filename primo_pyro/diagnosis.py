@@ -27,28 +27,34 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from primo_pyro.analysis.clusters import FLAT
 from primo_pyro.analysis.scores import log_losses, standard_error
 from primo_pyro.errors import CollapseWarning, OverfitWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
+from primo_pyro.program.outcomes import Outcome
+
+__all__ = ["collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
 
 MIN_ROWS = 50  # complete validation rows; on fewer a standard error says little
+RIDGE = 0.1  # penalty of the ridge regression per row
 PROBE_ROWS = 2000  # complete training rows for the probe; more change little and cost time
-A_QUARTER = 0.25
+MATERIAL = 0.25  # share of a quantity that counts as a material failure, in all three checks
 LIMIT = 2.0  # standard errors
 
-ROWS_AT_A_TIME = 512  # through the encoders
-COLUMNS = ["check", "modality", "seen", "reference", "excess", "standard_error", "found"]
+ROWS_ENCODED = 512  # through the encoders
+COLUMNS = ["check", "modality", "measured", "reference", "excess", "standard_error", "found"]
 
 
 def diagnose(
-    model, x: Modalities, y, x_val: Modalities, y_val, *, num_samples: int, seed: int
+    model: nn.Module, x: Modalities, y, x_val: Modalities, y_val, *, num_samples: int, seed: int
 ) -> pd.DataFrame:
     """All checks of a trained model.
 
@@ -57,7 +63,7 @@ def diagnose(
     model
         A `PrimoModel`.
     x, y
-        The rows it was trained on, and labels ``[T]`` from 0.
+        The rows it was trained on, and labels ``[T]`` as the model takes them.
     x_val, y_val
         Rows it was not trained on, and labels ``[N]``.
     num_samples
@@ -68,38 +74,39 @@ def diagnose(
     Returns
     -------
     DataFrame
-        A row per check: ``check``; ``modality``; the two means compared, ``seen`` and ``reference``;
+        A row per check: ``check``; ``modality``; the two means compared, ``measured`` and ``reference``;
         ``excess``, which should not be positive, its ``standard_error``, and whether the failure was
         ``found``. No rows without an optional modality, or with fewer than 50 complete validation rows.
     """
-    optional = tuple(model.prior)
-    shown = np.flatnonzero(x_val.complete)
-    if not optional or len(shown) < MIN_ROWS:
+    optional = model.optional
+    complete_rows = np.flatnonzero(x_val.complete)
+    if not optional or len(complete_rows) < MIN_ROWS:
         return pd.DataFrame(columns=COLUMNS)
+    device = next(model.parameters()).device
 
-    def summary(x: Modalities) -> Summary:
-        return summarise(model, x, num_samples=num_samples, kind="sobol", seed=seed)
+    def summary(x: Modalities, y) -> Summary:
+        labels = torch.as_tensor(y, device=device)
+        return summarise(model, x, labels, num_samples=num_samples, kind="sobol", seed=seed)
 
-    def hidden_losses(x: Modalities, y) -> np.ndarray:
-        return log_losses(y, summary(x.drop(*optional)).probabilities)
+    def missing_losses(x: Modalities, y) -> np.ndarray:
+        return -summary(x.drop(*optional), y).log_likelihood
 
     order = np.random.default_rng(seed).permutation(len(x))
-    rows, labels = x_val[shown], y_val[shown]
-    missing, complete = summary(rows.drop(*optional)), summary(rows)
+    rows, labels = x_val[complete_rows], y_val[complete_rows]
+    missing, complete = summary(rows.drop(*optional), labels), summary(rows, labels)
     everything, some = " and ".join(optional), order[: len(x_val)]
     lines = [
         impact_stays(missing.impact, complete.impact, everything),
-        overfit(hidden_losses(x[some], y[some]), hidden_losses(x_val, y_val), everything),
+        overfit(missing_losses(x[some], y[some]), missing_losses(x_val, y_val), everything),
     ]
     probed = order[x.complete[order]][:PROBE_ROWS]
-    if len(np.unique(y[probed])) > 1:
+    if (np.ptp(y[probed], axis=0) > 0).all():
         train, new = _features(model, x[probed], optional), _features(model, rows, optional)
-        classes = complete.probabilities.shape[1]
-        probes = {m: probe(train[m], y[probed], new[m], classes) for m in train}
+        probes = {m: probe_losses(model.outcome, train[m], y[probed], new[m], labels) for m in train}
         for m in optional:
-            without = missing if optional == (m,) else summary(rows.drop(m))
-            p = without.probabilities, complete.probabilities
-            lines.append(collapse(labels, *p, probes[m], probes[None], m))
+            without = missing if optional == (m,) else summary(rows.drop(m), labels)
+            gain = complete.log_likelihood - without.log_likelihood
+            lines.append(collapse(gain, probes[m] - probes[None], m))
     return pd.DataFrame(lines)
 
 
@@ -107,52 +114,42 @@ def diagnose(
 def _features(model, x: Modalities, optional: tuple[str, ...]) -> dict[str | None, np.ndarray]:
     """Representations side by side ``[N, F]``: without each optional modality, and (None) with all."""
     parts = []
-    for start in range(0, len(x), ROWS_AT_A_TIME):
-        h = model.encoder(x[start : start + ROWS_AT_A_TIME])
+    for start in range(0, len(x), ROWS_ENCODED):
+        h = model.encoder(x[start : start + ROWS_ENCODED])
         parts.append({m: (h if m is None else h.drop(m)).fused().cpu().numpy() for m in (None, *optional)})
     return {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
 
 
-def collapse(
-    y,
-    without: np.ndarray,
-    complete: np.ndarray,
-    probe_without: np.ndarray,
-    probe_complete: np.ndarray,
-    modality: str,
-) -> dict:
-    """Whether a latent has collapsed: predictions ``[N, C]`` of model and probe, labels ``[N]`` from 0.
+def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict:
+    """Whether a latent has collapsed, from what the modality gains each row ``[N]`` in log loss.
 
-    ``seen`` is the model's mean gain in log loss from the modality, ``reference`` the probe's.
+    ``measured`` is the mean gain of the model, ``reference`` that of the probe.
 
-    >>> y, unsure, sure = np.zeros(60, int), np.full((60, 2), 0.5), np.tile([0.99, 0.01], (60, 1))
-    >>> collapse(y, unsure, unsure, unsure, sure, "m")["found"]
+    >>> collapse(np.zeros(60), np.full(60, 0.7), "m")["found"]
     True
-    >>> collapse(y, unsure, sure, unsure, sure, "m")["found"]
+    >>> collapse(np.full(60, 0.7), np.full(60, 0.7), "m")["found"]
     False
     """
-    gain = log_losses(y, without) - log_losses(y, complete)
-    possible = log_losses(y, probe_without) - log_losses(y, probe_complete)
-    line = _line("collapse", modality, gain, possible, A_QUARTER * possible - gain)
+    line = _line("collapse", modality, gain, possible, MATERIAL * possible - gain)
     informative = possible.mean() > LIMIT * standard_error(possible)
     return line | {"found": bool(line["found"] and informative)}
 
 
 def impact_stays(impact_missing: np.ndarray, impact_complete: np.ndarray, modality: str) -> dict:
-    """Whether V ``[N]`` is hardly lower with the modality (``seen``) than without (``reference``).
+    """Whether V ``[N]`` is hardly lower with the modality (``measured``) than without (``reference``).
 
     >>> impact_stays(np.full(60, 0.2), np.full(60, 0.19), "m")["found"]
     True
     >>> impact_stays(np.full(60, 0.2), np.full(60, 0.01), "m")["found"]
     False
     """
-    excess = impact_complete - (1 - A_QUARTER) * impact_missing
+    excess = impact_complete - (1 - MATERIAL) * impact_missing
     line = _line("impact stays", modality, impact_complete, impact_missing, excess)
     return line | {"found": bool(line["found"] and impact_missing.mean() > FLAT)}
 
 
 def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict:
-    """Whether log losses without the modality are far lower on training rows ``[T]`` (``seen``) than on
+    """Whether log losses without the modality are far lower on training rows ``[T]`` (``measured``) than on
     validation rows ``[N]`` (``reference``).
 
     >>> random = np.random.default_rng(0)
@@ -161,39 +158,59 @@ def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict
     >>> overfit(random.exponential(0.5, 200), random.exponential(0.5, 200), "m")["found"]
     False
     """
-    share = 1 - A_QUARTER
+    share = 1 - MATERIAL
     excess = share * validation.mean() - training.mean()
     error = np.hypot(share * standard_error(validation), standard_error(training))
     return _named("overfit", modality, training, validation, excess, error)
 
 
-def _line(check: str, modality: str, seen, reference, excess: np.ndarray) -> dict:
-    return _named(check, modality, seen, reference, excess.mean(), standard_error(excess))
+def _line(check: str, modality: str, measured, reference, excess: np.ndarray) -> dict:
+    return _named(check, modality, measured, reference, excess.mean(), standard_error(excess))
 
 
-def _named(check: str, modality: str, seen, reference, excess: float, error: float) -> dict:
+def _named(check: str, modality: str, measured, reference, excess: float, error: float) -> dict:
     found = bool(excess > LIMIT * error)
-    values = check, modality, seen.mean(), reference.mean(), excess, error, found
+    values = check, modality, measured.mean(), reference.mean(), excess, error, found
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def probe(h: np.ndarray, y: np.ndarray, h_new: np.ndarray, num_classes: int) -> np.ndarray:
-    """Predictions ``[N, C]`` of a logistic regression on features ``[T, F]``, for new features ``[N, F]``.
+def probe_losses(
+    outcome: Outcome, h: np.ndarray, y: np.ndarray, h_new: np.ndarray, y_new: np.ndarray
+) -> np.ndarray:
+    """-log p(y_new | h_new) ``[N]`` of a penalised linear model on features ``[T, F]``.
 
-    The penalty is strong: representations of training rows say more about their labels than those of new
-    rows, and many of their features are copies of each other.
+    A logistic regression, one for each of several labels, or a ridge regression with normal residuals. The
+    penalty is strong: representations of training rows say more about their labels than those of new rows,
+    and many of their features are copies of each other.
 
+    >>> from primo_pyro.program.outcomes import Categorical
     >>> h = np.random.default_rng(0).normal(size=(200, 3))
-    >>> probe(h, (h[:, 0] > 0).astype(int), np.array([[2.0, 0, 0], [-2.0, 0, 0]]), 2).argmax(1)
-    array([1, 0])
+    >>> y, new = (h[:, 0] > 0).astype(int), np.array([[2.0, 0, 0], [-2.0, 0, 0]])
+    >>> right, wrong = (probe_losses(Categorical(2), h, y, new, np.array(v)) for v in ([1, 0], [0, 1]))
+    >>> bool((right < wrong).all())
+    True
     """
+    if outcome.name == "multilabel":
+        columns = range(y.shape[1])
+        each = [
+            _log_losses_of_probe(2, h, y[:, c].astype(int), h_new, y_new[:, c].astype(int)) for c in columns
+        ]
+        return np.sum(each, axis=0)
+    if outcome.name == "normal":
+        ridge = make_pipeline(StandardScaler(), Ridge(alpha=RIDGE * len(h))).fit(h, y)
+        spread = (y - ridge.predict(h)).std() + 1e-3
+        return -norm.logpdf(y_new, ridge.predict(h_new), spread)
+    return _log_losses_of_probe(outcome.prediction_size, h, y, h_new, y_new)
+
+
+def _log_losses_of_probe(num_classes: int, h, y, h_new, y_new) -> np.ndarray:
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is as good a reference
         regression.fit(h, y)
     p = np.zeros((len(h_new), num_classes))
     p[:, regression.classes_] = regression.predict_proba(h_new)
-    return p
+    return log_losses(y_new, p)
 
 
 def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
@@ -207,8 +224,8 @@ def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
         For ``overfit``.
     """
     for check, lines in frame[frame["found"].astype(bool)].groupby("check", sort=False):
-        category, seen, cure = SAYS[check]
-        what = "; ".join(seen.format(**line) for line in lines.to_dict("records"))
+        category, what_is_seen, cure = SAYS[check]
+        what = "; ".join(what_is_seen.format(**line) for line in lines.to_dict("records"))
         warnings.warn(f"{what}. {cure}", category, stacklevel=stacklevel + 1)
 
 
@@ -216,7 +233,7 @@ SAYS = {
     "collapse": (
         CollapseWarning,
         "The latent of {modality!r} has collapsed: on complete validation rows {modality!r} lowers the log "
-        "loss by {seen:.3f} nats, and that of a logistic regression on the encoders' output by "
+        "loss by {measured:.3f} nats, and that of a logistic regression on the encoders' output by "
         "{reference:.3f}",
         "Predictions with it are hardly better than without, and V says nothing about it. Use "
         "objective='calibrated'; if that is in use, train longer, raise learning_rate, or lower tie and "
@@ -225,14 +242,14 @@ SAYS = {
     "impact stays": (
         CollapseWarning,
         "V hardly falls once {modality} is there: on complete validation rows it is {reference:.3f} without "
-        "and {seen:.3f} with",
+        "and {measured:.3f} with",
         "It then measures label noise, or a latent without shape, and not what is missing. Use "
         "objective='calibrated'; if that is in use, train longer, raise forecast or num_particles, or lower "
         "latent_dim. Trust the gap of impact_gap rather than V.",
     ),
     "overfit": (
         OverfitWarning,
-        "With {modality} hidden the log loss is {seen:.3f} on training rows and {reference:.3f} on "
+        "With {modality} hidden the log loss is {measured:.3f} on training rows and {reference:.3f} on "
         "validation rows",
         "What is always seen has been memorised, and on new rows V is too small. Raise dropout or "
         "weight_decay, lower max_epochs or patience, or bring more rows; calibrate_impact mends the scale "

@@ -17,7 +17,9 @@ parameters and buffers are replaced by the saved ones.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -34,11 +36,12 @@ from torch import Tensor, nn
 
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.errors import SavedModelError
+from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, OrderedLabels
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.objective import Objective
 
-FORMAT = "primo_pyro.PrimoClassifier"
-FORMAT_VERSION = 1  # rises whenever a release could misread what another one wrote
+FORMAT = "primo_pyro.PrimoEstimator"
+FORMAT_VERSION = 2  # rises whenever a release could misread what another one wrote
 
 MANIFEST, SETTINGS, WEIGHTS = "manifest.json", "settings.json", "weights.safetensors"
 NOT_IN_JSON = ("encoders", "callbacks")
@@ -48,7 +51,7 @@ Estimator = TypeVar("Estimator")
 
 
 def save_estimator(estimator, folder: str | os.PathLike) -> None:
-    """Write a fitted `PrimoClassifier` to a folder.
+    """Write a fitted `PrimoClassifier` or `PrimoRegressor` to a folder.
 
     The files are written beside the folder, read back, and then put in its place: it holds either the whole
     new model or what it held before.
@@ -93,7 +96,16 @@ def save_estimator(estimator, folder: str | os.PathLike) -> None:
         checksums = {name: _checksum(partial / name) for name in (SETTINGS, WEIGHTS)}
         manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sha256": checksums}
         _write_json(partial / MANIFEST, manifest)
-        load_estimator(type(estimator), partial, estimator.encoders, device="cpu")
+        load_estimator(
+            type(estimator),
+            partial,
+            encoders=estimator.encoders,
+            programs=copy.deepcopy((estimator.model_, estimator.guide_))
+            if hasattr(estimator, "adopted_")
+            else None,
+            device="cpu",
+            given={name: getattr(estimator, name) for name in _code(estimator.get_params(deep=False))},
+        )
         _replace(folder, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -102,25 +114,32 @@ def save_estimator(estimator, folder: str | os.PathLike) -> None:
 def load_estimator(
     cls: type[Estimator],
     folder: str | os.PathLike,
+    *,
     encoders: Mapping[str, nn.Module] | None = None,
+    programs: tuple[nn.Module, nn.Module] | None = None,
     device: str | None = None,
+    given: Mapping[str, object] | None = None,
 ) -> Estimator:
     """The estimator that `save_estimator` wrote; its predictions are the same to the last bit on one device.
 
     Parameters
     ----------
     cls
-        `PrimoClassifier`.
+        The class of the estimator that was saved, as `PrimoClassifier`.
     encoders
         One module for each modality whose encoder was given to the estimator.
+    programs
+        Model and guide, where the estimator had adopted them.
     device
         In place of the estimator's own, for example to load on a machine without its accelerator.
+    given
+        Constructor parameters that are code, by name, where the estimator had such.
 
     Raises
     ------
     SavedModelError
-        Where a file is missing, truncated or edited; where the format is unknown; where the encoders are not
-        those that are wanted; where the device is not there.
+        Where a file is missing, truncated or edited; where the format is unknown; where class, encoders,
+        programs or given parameters are not those that were saved; where the device does not exist.
     """
     folder = Path(folder)
     manifest = _checked_manifest(folder / MANIFEST)
@@ -130,16 +149,32 @@ def load_estimator(
     parameters = {name: _decode(value) for name, value in settings["parameters"].items()}
     if device is not None:
         parameters["device"] = device
-    _check_encoders(folder, settings["encoders"], encoders)
+    if settings["class"] != cls.__name__:
+        raise SavedModelError(
+            f"{folder} holds a {settings['class']}; expected a {cls.__name__}. Call "
+            f"{settings['class']}.load(folder)."
+        )
+    _check_given(folder, "encoders", settings["encoders"], encoders, "modality: module")
+    _check_given(folder, "parameters", settings["code"], given, "name=value")
+    if ("adopted_" in settings["learnt"]) != (programs is not None):
+        raise SavedModelError(
+            f"{folder} was saved {'with' if programs is None else 'without'} adopted programs, and load got "
+            f"{'none' if programs is None else 'some'}. Call load(folder"
+            f"{', programs=(model, guide)' if programs is None else ''})."
+        )
 
-    estimator = cls(**parameters, encoders=encoders)
+    estimator = cls(**parameters, **(given or {}), encoders=encoders)
     for name, value in settings["learnt"].items():
         setattr(estimator, name, _decode(value))
     one_row = Modalities(
         {name: np.zeros((1, *shape), np.float32) for name, shape in estimator.shapes_.items()}
     )
     try:
-        estimator._build(one_row, estimator._objective(), estimator.seed_)
+        if programs is None:
+            with torch.random.fork_rng():
+                estimator._build(one_row)
+        else:
+            estimator.model_, estimator.guide_ = (program.to(estimator._device()) for program in programs)
     except (RuntimeError, AssertionError) as error:
         raise SavedModelError(
             f"{folder} was saved with device={parameters['device']!r}, where no networks can be built "
@@ -182,14 +217,24 @@ def _fill(tensors: dict[str, Tensor], path: Path) -> None:
 
 def _settings(estimator) -> dict:
     parameters = estimator.get_params(deep=False)
+    code = _code(parameters)
     learnt = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
     return {
+        "class": type(estimator).__name__,
         "parameters": {
-            name: _encode(value, name) for name, value in parameters.items() if name not in NOT_IN_JSON
+            name: _encode(value, name)
+            for name, value in parameters.items()
+            if name not in NOT_IN_JSON and name not in code
         },
+        "code": code,
         "encoders": sorted(estimator.encoders or ()),
         "learnt": {name: _encode(value, name) for name, value in learnt.items() if name not in NETWORKS},
     }
+
+
+def _code(parameters: Mapping[str, object]) -> list[str]:
+    """Parameters that are functions or classes, which have to be given again."""
+    return sorted(name for name, v in parameters.items() if inspect.isroutine(v) or inspect.isclass(v))
 
 
 # --- Files ---------------------------------------------------------------------------------------------
@@ -265,13 +310,11 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _check_encoders(folder: Path, wanted: list[str], encoders: Mapping[str, nn.Module] | None) -> None:
-    seen = sorted(encoders or ())
-    if seen != wanted:
-        example = ", ".join(f"{name!r}: module" for name in wanted)
+def _check_given(folder: Path, what: str, expected: list[str], given: Mapping | None, form: str) -> None:
+    if sorted(given or ()) != expected:
         raise SavedModelError(
-            f"{folder} was saved with encoders of your own for {wanted}, and load got them for {seen}. "
-            + (f"Call load(folder, encoders={{{example}}})." if wanted else "Call load(folder).")
+            f"{folder} was saved with {what} of your own for {expected}, and load got them for "
+            f"{sorted(given or ())}. Give each of those that were saved, as {form}, and no other."
         )
 
 
@@ -341,7 +384,13 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
     "random_state": (np.random.RandomState, lambda v: v.get_state(), _random_state),
     "objective": _attributes_of(Objective),
     "impact_calibrator": _attributes_of(ImpactCalibrator),
+    "class_labels": _attributes_of(ClassLabels),
+    "ordered_labels": _attributes_of(OrderedLabels),
+    "indicator_labels": _attributes_of(IndicatorLabels),
+    "number_labels": _attributes_of(NumberLabels),
 }
+
+OURS = (Objective, ImpactCalibrator, ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels)
 
 
 def _encode(value, name: str):
@@ -352,7 +401,7 @@ def _encode(value, name: str):
         if isinstance(value, list):
             return [_encode(entry, name) for entry in value]
     for tag, (kind, simpler, _) in KINDS.items():
-        if isinstance(value, kind):
+        if type(value) is kind or (isinstance(value, kind) and kind not in OURS):
             return {tag: _encode(simpler(value), name)}
     raise SavedModelError(
         f"{name} holds {type(value).__name__} ({value!r:.60}), which cannot be saved without pickle. Give "

@@ -25,21 +25,23 @@ from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.objective import LossParts
 
+__all__ = ["Schedule", "State", "WarmUp", "train"]
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train.
+    """How long and how fast to train; its defaults are those of all estimators.
 
     The learning rate follows half a cosine from ``learning_rate`` to nearly 0 at ``max_epochs``. With
     ``patience``, training stops when the validation score has not improved for so many epochs.
     """
 
-    max_epochs: int = 100
+    max_epochs: int = 60
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
-    patience: int | None = 10
+    patience: int | None = 15
 
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""
@@ -70,8 +72,7 @@ class WarmUp(poutine.messenger.Messenger):
 
 
 def train(
-    program: nn.Module,
-    loss: Callable[[Modalities, Tensor], Tensor],
+    loss: nn.Module,
     x: Modalities,
     y: np.ndarray,
     *,
@@ -83,16 +84,15 @@ def train(
     checkpoint: str | os.PathLike | None = None,
     verbose: int = 0,
 ) -> pd.DataFrame:
-    """Minimise a loss; the program is changed in place and ends at its best epoch.
+    """Minimise a loss; it is changed in place and ends at its best epoch.
 
     Parameters
     ----------
-    program
-        Everything that is program.
     loss
-        The loss of a batch and its labels, summed over rows: as a rule, one of Pyro's ELBO modules.
+        The loss of a batch and its labels, summed over rows, as a module of everything that is trained: as a
+        rule, one of Pyro's ELBO modules.
     x, y
-        Training rows, and labels ``[N]`` as integers from 0.
+        Training rows, and labels ``[N]`` as the loss takes them.
     seed
         Decides about the order of rows and every draw.
     warm_up
@@ -119,14 +119,14 @@ def train(
     CheckpointError
         Where the checkpoint belongs to other settings or rows.
     """
-    device = next(program.parameters()).device
+    device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
     # foreach: the very numbers of the default, in less time.
-    optimiser = torch.optim.AdamW(program.parameters(), weight_decay=schedule.weight_decay, foreach=True)
+    optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, foreach=True)
     state = State()
-    identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(program, x, y)])
+    identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])
     if checkpoint is not None and Path(checkpoint).exists():
-        state = _resume(checkpoint, identity, program, optimiser)
+        state = _resume(checkpoint, identity, loss, optimiser)
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
     with (
@@ -140,7 +140,7 @@ def train(
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
-            row = _run_epoch(program, loss, x, labels, optimiser, schedule, warm_up, state.epoch)
+            row = _run_epoch(loss, x, labels, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
             scores = {name: float(value) for name, value in score().items()} if score else {}
             row = {"epoch": state.epoch, **row, **scores}
@@ -148,24 +148,24 @@ def train(
             value = row.get("val_log_loss", -state.epoch)
             if value < state.best_score:
                 state.best_score, state.best_epoch = value, state.epoch
-                state.best_parameters = copy.deepcopy(program.state_dict())
+                state.best_parameters = copy.deepcopy(loss.state_dict())
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "learning_rate")})
             if checkpoint is not None:
-                _save(checkpoint, identity, program, optimiser, state)
+                _save(checkpoint, identity, loss, optimiser, state)
             answers = [callback(row) for callback in callbacks]
             if any(answers):
                 break
     if state.best_parameters is not None:
-        program.load_state_dict(state.best_parameters)
-    program.eval()
+        loss.load_state_dict(state.best_parameters)
+    loss.eval()
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     return pd.DataFrame(state.history)
 
 
-def _run_epoch(program, loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, epoch: int) -> dict:
-    program.train()
+def _run_epoch(loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, epoch: int) -> dict:
+    loss.train()
     # Batches of nearly equal size: none is left with a single row, which batch normalisation cannot use.
     batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
     sums: dict[str, Tensor] = {}
@@ -187,7 +187,7 @@ def _run_epoch(program, loss, x, labels: Tensor, optimiser, schedule: Schedule, 
             )
         optimiser.zero_grad()
         mean_loss.backward()
-        nn.utils.clip_grad_norm_(program.parameters(), schedule.clip_norm)
+        nn.utils.clip_grad_norm_(loss.parameters(), schedule.clip_norm)
         optimiser.step()
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value * len(rows)
@@ -200,21 +200,21 @@ def _has_stopped(state: State, schedule: Schedule) -> bool:
     return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
 
 
-def _fingerprint(program: nn.Module, x: Modalities, y: np.ndarray) -> list:
+def _fingerprint(loss: nn.Module, x: Modalities, y: np.ndarray) -> list:
     """Cheap, and different for any networks or rows that one would train by mistake."""
     return [
-        repr(program),
+        repr(loss),
         len(x),
         {name: [list(x.values[name].shape), int(x.present[name].sum())] for name in x.names},
-        int((np.asarray(y, np.int64) * (1 + np.arange(len(y)) % 997)).sum()),
+        float((np.asarray(y, float).reshape(len(y), -1).T * (1 + np.arange(len(y)) % 997)).sum()),
     ]
 
 
-def _save(path, identity: str, program: nn.Module, optimiser, state: State) -> None:
+def _save(path, identity: str, loss: nn.Module, optimiser, state: State) -> None:
     partial = Path(f"{path}.partial")
     content = {
         "identity": identity,
-        "parameters": program.state_dict(),
+        "parameters": loss.state_dict(),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
     }
@@ -222,7 +222,7 @@ def _save(path, identity: str, program: nn.Module, optimiser, state: State) -> N
     os.replace(partial, path)  # a run that is killed here leaves the last whole checkpoint
 
 
-def _resume(path, identity: str, program: nn.Module, optimiser) -> State:
+def _resume(path, identity: str, loss: nn.Module, optimiser) -> State:
     try:
         content = torch.load(path, weights_only=True)
         if content["identity"] != identity:
@@ -230,7 +230,7 @@ def _resume(path, identity: str, program: nn.Module, optimiser) -> State:
                 f"{path} was written by a training with other settings or rows "
                 f"({content['identity']}) than this one ({identity}). Delete it, or name another file."
             )
-        program.load_state_dict(content["parameters"])
+        loss.load_state_dict(content["parameters"])
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
     except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:

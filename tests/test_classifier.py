@@ -224,7 +224,7 @@ def test_a_row_with_nothing_is_predicted_from_the_prior(fitted):
         )
     model, none = classifier.model_, torch.zeros(1, 2 * SMALL["hidden_dim"])
     with torch.no_grad():
-        loc, scale = model.prior["m"].parameters_of(none)
+        loc, scale = model.prior["m"].location_and_scale(none)
         generator = torch.Generator().manual_seed(1)
         z = loc + scale * torch.randn(40_000, 1, SMALL["latent_dim"], generator=generator)
         hidden = model.likelihood.bias + model.likelihood.from_latent["m"](z)
@@ -498,7 +498,7 @@ def test_impact_of_one_modality_averages_the_others_out(fitted_three):
     model, generator = classifier.model_, torch.Generator().manual_seed(3)
     with torch.no_grad():
         h = model.encoder(x)
-        p = {m: prior.parameters_of(h.fused()) for m, prior in model.prior.items()}
+        p = {m: prior.location_and_scale(h.fused()) for m, prior in model.prior.items()}
 
         def z(m):
             loc, scale = p[m]

@@ -10,7 +10,7 @@ from sklearn.metrics import auc
 
 from primo_pyro.analysis.calibration import paired
 from primo_pyro.analysis.scores import auroc, codes_of, log_losses, over_classes
-from primo_pyro.errors import DrawsError
+from primo_pyro.errors import CostError, DrawsError, ModalityError
 
 SHARES = np.linspace(0, 1, 21)
 SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
@@ -180,3 +180,73 @@ def recovered_error(
             part[name] = revealed @ gain[order] / whole if whole else np.nan
         parts.append(part)
     return pd.DataFrame(parts).std()
+
+
+RANKED = ("impact", "information_gain", "expected_change")
+
+
+def rank_acquisitions(
+    absent: Mapping[str, np.ndarray],
+    impacts: Mapping[str, pd.DataFrame],
+    costs: Mapping[str, object] | None,
+    rows: int,
+) -> pd.DataFrame:
+    """Absent modalities of all rows by expected change per cost; see ``PrimoClassifier.rank_acquisitions``.
+
+    Parameters
+    ----------
+    absent
+        Modality to the positions of the rows that lack it.
+    impacts
+        Modality to the impact of these rows, a line each; modalities that no row lacks are left out.
+    costs
+        Modality to its cost, one positive number or one for each of all rows; None: 1.
+    rows
+        Number of all rows.
+
+    Raises
+    ------
+    CostError
+        Where a cost is missing, not positive, or not one a row.
+    ModalityError
+        Where no row lacks anything.
+
+    Examples
+    --------
+    >>> impact = pd.DataFrame({"impact": [0.1, 0.4], "information_gain": [0.0, 0.2]})
+    >>> absent = {"gas": np.array([0, 2])}
+    >>> ranked = rank_acquisitions(absent, {"gas": impact}, {"gas": 2.0}, rows=3)
+    >>> ranked[["row", "modality", "change_per_cost"]]
+       row modality  change_per_cost
+    0    2      gas             0.20
+    1    0      gas             0.05
+    """
+    if not impacts:
+        raise ModalityError(
+            f"No optional modality ({', '.join(absent) or 'there is none'}) is absent in any of {rows} rows, so "
+            "nothing can be acquired. Pass rows with modalities absent."
+        )
+    parts = []
+    for modality, impact in impacts.items():
+        cost = _costs_of(modality, costs, rows)[absent[modality]]
+        change = impact["expected_change"] if "expected_change" in impact else impact["impact"]
+        part = impact[[c for c in RANKED if c in impact]].assign(cost=cost, change_per_cost=change / cost)
+        part.insert(0, "row", absent[modality])
+        part.insert(1, "modality", modality)
+        parts.append(part)
+    ranked = pd.concat(parts, ignore_index=True)
+    return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)
+
+
+def _costs_of(modality: str, costs: Mapping[str, object] | None, rows: int) -> np.ndarray:
+    if costs is not None and modality not in costs:
+        raise CostError(
+            f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."
+        )
+    cost = np.asarray(1.0 if costs is None else costs[modality], float)
+    if cost.shape not in ((), (rows,)) or not (cost > 0).all():
+        raise CostError(
+            f"The cost of {modality!r} has shape {list(cost.shape)} and smallest value "
+            f"{cost.min(initial=np.inf)}; expected one positive number, or {rows} of them. Correct it."
+        )
+    return np.broadcast_to(cost, rows)

@@ -22,14 +22,18 @@ Sizes: N rows, K draws, C classes, D contrasts, T clusters at most.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
-from scipy.linalg import helmert
-from scipy.special import digamma, softmax
+from scipy.special import digamma
 
 from primo_pyro.errors import DrawsError
-from primo_pyro.program.outcomes import total_variation
+from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
+
+__all__ = ["FLAT", "fit_mixtures", "joined", "label_shares", "plausible_labels", "share_agreement"]
 
 FLAT = 0.01  # below this V no cluster of the smallest weight worth keeping could change a label
 MAX_CONTRASTS = 16  # with more classes: the principal contrasts; a full covariance of more outgrows K draws
@@ -44,6 +48,7 @@ def plausible_labels(
     logits,
     classes=None,
     *,
+    outcome: Outcome | None = None,
     max_clusters: int = 10,
     min_weight: float = 0.02,
     class_weight=None,
@@ -55,9 +60,12 @@ def plausible_labels(
     Parameters
     ----------
     logits
-        Array ``[K, N, C]``: K draws for each of N rows.
+        Array ``[K, N, C]``: K draws for each of N rows; the parameters ``[K, N, P]`` of another outcome.
     classes
         The C labels; None: 0 to C - 1.
+    outcome
+        What the label is; None: one of C classes. A group of draws that predict several labels at once is
+        named after all that are more probable than not, as in ``"fever, cough"``, or ``"none"``.
     max_clusters
         T, the truncation of the Dirichlet process.
     min_weight
@@ -65,7 +73,7 @@ def plausible_labels(
         to 1. A row that would lose all keeps its largest.
     class_weight
         Positive weights ``[C]`` of the classes: a cluster is named after the largest product of weight and
-        mean predicted probability. None: all alike, the most probable class. A rare outcome is hardly ever
+        mean predicted probability. None: all alike, the most probable class. Not for several labels at once. A rare outcome is hardly ever
         that; with ``compute_class_weight("balanced", ...)`` of scikit-learn a cluster is named after the
         class that it makes most probable in relation to its frequency.
     random_state
@@ -84,8 +92,8 @@ def plausible_labels(
     Raises
     ------
     DrawsError
-        Where ``logits`` is not ``[K, N, C]`` with K >= 2 and C >= 2, is not finite, or ``classes`` or
-        ``class_weight`` does not fit.
+        Where ``logits`` is not ``[K, N, C]`` with K >= 2 and C >= 2, is not finite, or ``classes``,
+        ``outcome`` or ``class_weight`` does not fit.
 
     Examples
     --------
@@ -101,31 +109,53 @@ def plausible_labels(
     1    0        1     0.3   yes  0.02   0.98
     2    1        0     1.0    no  1.00   0.00
     """
-    logits = _checked(logits)
-    _, rows, num_classes = logits.shape
+    logits = _checked(logits, outcome)
+    rows = logits.shape[1]
+    outcome = Categorical(logits.shape[-1]) if outcome is None else outcome
+    num_classes = outcome.prediction_size
     classes = np.arange(num_classes) if classes is None else np.asarray(classes)
     if len(classes) != num_classes:
         raise DrawsError(
-            f"classes names {len(classes)} labels and the logits have {num_classes}. Name each class "
-            "once, in the order of the logits."
+            f"classes names {len(classes)} labels; expected {num_classes}, as the draws predict. Name each "
+            "class once, in the order of the logits."
+        )
+    several = outcome.name == "multilabel"
+    if several and class_weight is not None:
+        raise DrawsError(
+            "class_weight was given for several labels at once; expected None. Leave it out: a group is named "
+            "after every label that is more probable than not."
         )
     class_weight = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
     if class_weight.shape != (num_classes,) or not (np.isfinite(class_weight) & (class_weight > 0)).all():
         raise DrawsError(
-            f"class_weight is {class_weight.tolist()}; {num_classes} positive numbers were wanted, one for "
-            "each class. Give a weight to every class, in the order of the logits."
+            f"class_weight is {class_weight.tolist()}; expected {num_classes} positive numbers, one for each "
+            "class. Give a weight to every class, in the order of the logits."
         )
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
         delayed(_clusters_of)(
-            logits[:, start : start + ROWS_AT_A_TIME], max_clusters, min_weight, random_state
+            logits[:, start : start + ROWS_AT_A_TIME], outcome, max_clusters, min_weight, random_state
         )
         for start in range(0, rows, ROWS_AT_A_TIME)
     )
     row = np.concatenate([r + ROWS_AT_A_TIME * i for i, (r, *_) in enumerate(parts)])
     cluster, weight, p = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
-    label = classes[(class_weight * p).argmax(1)]
+    label = _named(p, classes) if several else classes[(class_weight * p).argmax(1)]
     frame = pd.DataFrame({"row": row, "cluster": cluster, "weight": weight, "label": label})
     return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{c}" for c in classes])], axis=1)
+
+
+def _named(p: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """What each group of draws predicts, where it predicts several labels ``[clusters, L]``."""
+    return np.array([", ".join(map(str, names[row])) or "none" for row in p > 0.5], dtype=object)
+
+
+def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The frames of `plausible_labels` of some rows each, in order, as that of all rows."""
+    numbered, start = [], 0
+    for part in parts:
+        numbered.append(part.assign(row=part["row"] + start))
+        start += int(part["row"].max()) + 1
+    return pd.concat(numbered, ignore_index=True)
 
 
 def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFrame:
@@ -176,12 +206,18 @@ def share_agreement(first, second) -> float:
     return float(1 - total_variation(np.asarray(first), np.asarray(second)).mean())
 
 
-def _checked(logits) -> np.ndarray:
+def _checked(logits, outcome: Outcome | None) -> np.ndarray:
     logits = np.asarray(logits, dtype=float)
-    if logits.ndim != 3 or logits.shape[0] < 2 or logits.shape[2] < 2:
+    fits = logits.ndim == 3 and logits.shape[0] >= 2
+    if outcome is None and not (fits and logits.shape[2] >= 2):
         raise DrawsError(
-            f"logits has shape {list(logits.shape)}; [draws, rows, classes] with at least 2 draws and 2 "
-            "classes was wanted. Draw more, or put the axes in this order."
+            f"logits has shape {list(logits.shape)}; expected [draws, rows, classes] with at least 2 draws and "
+            "2 classes. Draw more, or put the axes in this order."
+        )
+    if outcome is not None and not (fits and logits.shape[2] == outcome.num_parameters):
+        raise DrawsError(
+            f"The parameters have shape {list(logits.shape)}; expected [draws, rows, {outcome.num_parameters}] "
+            f"with at least 2 draws, for an outcome that is {outcome.name}. Pass draws of its model."
         )
     if not np.isfinite(logits).all():
         bad = ~np.isfinite(logits).all((0, 2))
@@ -192,16 +228,17 @@ def _checked(logits) -> np.ndarray:
     return logits
 
 
-def _clusters_of(logits, max_clusters, min_weight, seed):
+def _clusters_of(logits, outcome: Outcome, max_clusters, min_weight, seed):
     """Columns ``row, cluster, weight, p`` of some rows' clusters."""
-    p = softmax(logits, axis=-1).swapaxes(0, 1)  # [N, K, C]
+    with torch.no_grad():
+        p = outcome.predict(torch.as_tensor(logits)).numpy().swapaxes(0, 1)  # [N, K, C]
     draws, rows = p.shape[1], len(p)
     resp = np.zeros((rows, draws, max_clusters))
     resp[:, :, 0] = 1
-    varied = total_variation(p, p.mean(1, keepdims=True)).mean(1) >= FLAT
+    varied = outcome.distance(p, p.mean(1, keepdims=True)).mean(1) >= FLAT
     if varied.any() and max_clusters > 1:
-        contrasts = logits[:, varied].swapaxes(0, 1) @ helmert(logits.shape[-1]).T  # [R, K, D]
-        resp[varied] = fit_mixtures(contrasts, max_clusters, seed)
+        coordinates = outcome.coordinates(logits[:, varied].swapaxes(0, 1))  # [R, K, D]
+        resp[varied] = fit_mixtures(coordinates, max_clusters, seed)
     size = resp.sum(1)  # [N, T]
     mean_p = resp.swapaxes(1, 2) @ p / np.maximum(size, 1e-12)[..., None]  # [N, T, C]
     order = np.argsort(-size, axis=1, kind="stable")

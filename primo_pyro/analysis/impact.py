@@ -1,8 +1,4 @@
-"""Impact: how far predictions lie apart, and what must hold of it.
-
-`total_variation` and `entropy` take arrays or tensors and give the same; the last axis holds classes. The
-checks below take arrays and give frames.
-"""
+"""Impact: V as a frame, what really changed beside it, and what must hold of both."""
 
 from __future__ import annotations
 
@@ -11,21 +7,60 @@ import pandas as pd
 
 from primo_pyro.analysis.scores import standard_error
 from primo_pyro.errors import DrawsError
-from primo_pyro.program.outcomes import entropy, total_variation
+from primo_pyro.prediction import Summary
+from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
+
+__all__ = ["impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
 
 
-def normalised_impact(impact, num_classes: int):
-    """V / (1 - 1/C), between 0 and 1, so that tasks with different numbers of classes compare.
+def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
+    """V of each row, its Monte Carlo error, and what else the draws say.
 
-    1 - 1/C is the largest V there is: C labels, each certain in an equal share of the draws.
-
-    >>> normalised_impact(0.45, num_classes=10)
-    0.5
+    Returns
+    -------
+    DataFrame
+        ``impact`` (V), ``impact_se``, ``impact_normalised`` (V over the outcome's largest V, so that tasks
+        with different numbers of classes compare), ``flip_probability`` (where labels can be counted) and
+        ``information_gain`` in nats.
     """
-    return impact / (1 - 1 / num_classes)
+    columns = {
+        "impact": summary.impact,
+        "impact_se": summary.impact_se,
+        "impact_normalised": summary.impact / outcome.largest_impact,
+        "flip_probability": summary.flip,
+        "information_gain": summary.information_gain,
+    }
+    if outcome.decide(summary.prediction) is None:
+        del columns["flip_probability"]
+    return pd.DataFrame(columns)
 
 
-def uncertainty(probabilities: np.ndarray, information_gain: np.ndarray) -> pd.DataFrame:
+def impact_gap(missing: Summary, complete: Summary, outcome: Outcome) -> pd.DataFrame:
+    """V of the same rows without and with a modality, and what revealing it really changed.
+
+    Returns
+    -------
+    DataFrame
+        ``impact_missing``, ``impact_complete``, their difference ``gap``, ``realised_change`` (the distance of
+        the two average predictions) and ``flip`` (whether the decision changed, where labels can be counted).
+    """
+    frame = pd.DataFrame(
+        {
+            "impact_missing": missing.impact,
+            "impact_complete": complete.impact,
+            "gap": missing.impact - complete.impact,
+            "realised_change": outcome.distance(missing.prediction, complete.prediction),
+        }
+    )
+    now, then = outcome.decide(missing.prediction), outcome.decide(complete.prediction)
+    if now is None or then is None:
+        return frame
+    return frame.assign(flip=(now != then).reshape(len(frame), -1).any(1))
+
+
+def uncertainty(
+    probabilities: np.ndarray, information_gain: np.ndarray, outcome: Outcome | None = None
+) -> pd.DataFrame:
     """What the absent modality could resolve of each row's uncertainty, in nats.
 
     With p the average prediction and p(. | z) that of one draw::
@@ -42,6 +77,8 @@ def uncertainty(probabilities: np.ndarray, information_gain: np.ndarray) -> pd.D
         Average prediction p ``[N, C]``.
     information_gain
         The last term ``[N]``, as in `primo_pyro.prediction.Summary`.
+    outcome
+        What the label is; None: one of C classes.
 
     Returns
     -------
@@ -55,7 +92,8 @@ def uncertainty(probabilities: np.ndarray, information_gain: np.ndarray) -> pd.D
     0   0.69       0.69         0.0
     1   0.69       0.09         0.6
     """
-    total = entropy(np.asarray(probabilities, float))
+    probabilities = np.asarray(probabilities, float)
+    total = (outcome or Categorical(probabilities.shape[-1])).entropy(probabilities)
     return pd.DataFrame(
         {"total": total, "aleatoric": total - information_gain, "resolvable": information_gain}
     )

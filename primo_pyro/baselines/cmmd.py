@@ -117,7 +117,7 @@ class ConditionalGuide(PyroModule):
     def forward(self, x: Modalities, y: Tensor) -> None:
         """Draw z for labels ``y`` ``[B]``."""
         given = with_label(self.encoder(x).fused(), y, self.num_classes)
-        loc, scale = self.posterior.parameters_of(given)
+        loc, scale = self.posterior.location_and_scale(given)
         with pyro.plate("data", len(x)), poutine.scale(scale=self.kl_weight):
             pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 

@@ -19,7 +19,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from primo_pyro.baselines.base import ROWS_AT_A_TIME, require_present, require_roles
+from primo_pyro.baselines.base import ROWS_PREDICTED, require_present, require_roles
 from primo_pyro.baselines.imputation import as_table
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
@@ -110,7 +110,7 @@ class NeighbourCompletions:
     def predictive_impact(self, x: Modalities) -> pd.DataFrame:
         """``impact`` ``[N]``, between 0 and 1 - 1/C; a present x_m is not looked at."""
         require_present(x, self.shapes_, type(self).__name__, "Leave these rows out.")
-        size = max(1, ROWS_AT_A_TIME // self.n_neighbors)  # completions are as large as the modality itself
+        size = max(1, ROWS_PREDICTED // self.n_neighbors)  # completions are as large as the modality itself
         parts = [self._impact(x[start : start + size]) for start in range(0, len(x), size)]
         return pd.DataFrame({"impact": np.concatenate(parts)})
 

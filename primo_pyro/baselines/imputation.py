@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
@@ -33,11 +32,12 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
 
-from primo_pyro.door import Door
 from primo_pyro.errors import ModalityError
+from primo_pyro.estimator import ClassesMixin, ModalityEstimator
 from primo_pyro.modalities import Modalities
+
+__all__ = ["BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
 
 MAX_FEATURES = 4096  # of a table; 10,000 rows of so many take a third of a gigabyte
 MAX_REGRESSED = 200  # of a table whose every feature is regressed on all others, ten times
@@ -76,7 +76,7 @@ def _require_narrow(shapes: dict[str, tuple[int, ...]], most: int, what: str) ->
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class BoostedClassifier(Door, ClassifierMixin, BaseEstimator):
+class BoostedClassifier(ClassesMixin, ModalityEstimator):
     """Base of the baselines with trees.
 
     Parameters
@@ -105,18 +105,7 @@ class BoostedClassifier(Door, ClassifierMixin, BaseEstimator):
     validation_fraction: float = 0.1
     random_state: object = None
 
-    optional = None
-
-    def fit(self, x, y, validation: tuple | None = None) -> BoostedClassifier:
-        """Train on rows ``x`` with labels ``y`` ``[N]``; ``validation`` replaces the held-out rows.
-
-        Raises
-        ------
-        ModalityError, LabelError
-            For whatever cannot be trained on.
-        """
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
-        x, y, x_val, y_val = self._as_training_set(x, y, validation, self.seed_)
+    def _train(self, x, y, x_val, y_val, *, goes_on):
         table = self._learn_features(x, y)
         self.model_ = self._booster().fit(table, y)
         self.history_ = pd.DataFrame({"epoch": np.arange(1, self.model_.n_iter_ + 1)})
@@ -126,15 +115,10 @@ class BoostedClassifier(Door, ClassifierMixin, BaseEstimator):
             self.history_["val_log_loss"] = [log_loss(y_val, p, labels=labels) for p in staged]
             best = int(self.history_["val_log_loss"].argmin()) + 1
             self.model_ = self._booster(max_iter=best).fit(table, y)  # the same trees, up to the best
-        return self
 
     def predict_proba(self, x) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""
         return self.model_.predict_proba(self._features(self._as_known_rows(x)))
-
-    def predict(self, x) -> np.ndarray:
-        """Most probable label ``[N]``."""
-        return self.classes_[self.predict_proba(x).argmax(axis=1)]
 
     # --- What a method says -----------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class CovariateModel(PyroModule):
         )
         self.prior = DiagNormal(fused, hidden_dim, latent_dim)
         self.likelihood = Likelihood(
-            encoder, ("z",), encoder.out_features, latent_dim, hidden_dim, num_classes, dropout
+            encoder, {"z": latent_dim}, encoder.out_features, hidden_dim, num_classes, dropout
         )
 
     def forward(self, x: Modalities, y: Tensor | None = None) -> Tensor:
@@ -127,7 +127,7 @@ class CovariateGuide(PyroModule):
 
 def normal(network: DiagNormal, given: Tensor) -> dist.Distribution:
     """The diagonal Gaussian of a network for what is given."""
-    loc, scale = network.parameters_of(given)
+    loc, scale = network.location_and_scale(given)
     return dist.Normal(loc, scale).to_event(1)
 
 

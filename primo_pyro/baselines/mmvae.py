@@ -86,7 +86,7 @@ class MixtureGuide(PyroModule):
     def experts(self, x: Modalities) -> tuple[Tensor, Tensor, Tensor]:
         """Locations and scales ``[B, M, d]``, and which experts there are, ``[B, M]``."""
         h = self.encoder(x)
-        loc, scale = zip(*(e.parameters_of(h.values[m]) for m, e in self.expert.items()), strict=True)
+        loc, scale = zip(*(e.location_and_scale(h.values[m]) for m, e in self.expert.items()), strict=True)
         present = torch.stack([h.present[m] for m in self.expert], dim=-1)
         return torch.stack(loc, dim=-2), torch.stack(scale, dim=-2), present
 

@@ -61,9 +61,9 @@ class ProductGuide(PyroModule):
     def posterior(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> dist.Distribution:
         """``[..., B]`` batch, d event."""
         h = self.encoder(x).values
-        experts = {m: expert.parameters_of(h[m]) for m, expert in self.expert.items()}
+        experts = {m: expert.location_and_scale(h[m]) for m, expert in self.expert.items()}
         label = F.one_hot(y, self.num_classes).to(self.label_expert.net[0].weight)
-        experts[LABEL] = self.label_expert.parameters_of(label)
+        experts[LABEL] = self.label_expert.location_and_scale(label)
         precision, weighted = 1.0, 0.0  # the prior expert
         for m, (loc, scale) in experts.items():
             share = shown[m][..., None] / scale**2  # [..., B, d], zero for an expert that is left out

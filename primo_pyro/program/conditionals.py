@@ -1,7 +1,7 @@
 """Conditional distributions of the model and the guide.
 
 A conditional distribution is a module whose ``forward`` returns a ``Distribution``. Sizes: B rows, K draws,
-H features of a representation, d latent dimensions, C classes.
+H features of a representation, d latent dimensions, P parameters of the label's distribution.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from primo_pyro.program.encoders import MLP, Representations
 
+__all__ = ["BatchNormDiagNormal", "DiagNormal", "DropoutOfRows", "Likelihood"]
+
 
 class DiagNormal(nn.Module):
     """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
@@ -27,12 +29,13 @@ class DiagNormal(nn.Module):
         self.latent_dim = latent_dim
         self.net = MLP(in_features, hidden_dim, 2 * latent_dim, dropout=dropout)
 
-    def parameters_of(self, given: Tensor) -> tuple[Tensor, Tensor]:
+    def location_and_scale(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, in_features]`` to two ``[B, d]``."""
         loc, raw = self.net(given).chunk(2, dim=-1)
         return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
 
     def forward(self, h: Representations) -> dist.Distribution:
-        loc, scale = self.parameters_of(h.fused())
+        loc, scale = self.location_and_scale(h.fused())
         return dist.Normal(loc, scale).to_event(1)
 
 
@@ -43,16 +46,16 @@ class BatchNormDiagNormal(DiagNormal):
     (Zhu et al. 2020; Section 2.1 of the paper). In training the statistics are the mini-batch's.
     """
 
-    def __init__(self, in_features: int, num_classes: int, hidden_dim: int, latent_dim: int, gamma: float):
-        super().__init__(in_features + num_classes, hidden_dim, latent_dim)
-        self.num_classes = num_classes
+    def __init__(self, in_features: int, label_features: int, hidden_dim: int, latent_dim: int, gamma: float):
+        super().__init__(in_features + label_features, hidden_dim, latent_dim)
         self.gamma = gamma
         self.normalise = nn.BatchNorm1d(latent_dim, affine=False)
         self.shift = nn.Parameter(torch.zeros(latent_dim))  # beta
 
-    def forward(self, h: Representations, y: Tensor) -> dist.Distribution:
-        label = F.one_hot(y, self.num_classes).to(self.shift.dtype)
-        loc, scale = self.parameters_of(torch.cat([h.fused(), label], dim=-1))
+    def forward(self, h: Representations, label: Tensor) -> dist.Distribution:
+        """For features of the label ``[B, label_features]``, see `Outcome.features`."""
+        given = torch.cat([h.fused(), label.to(self.shift.dtype)], dim=-1)
+        loc, scale = self.location_and_scale(given)
         if len(loc) > 1 or not self.training:  # one row has no spread to normalise
             loc = self.normalise(loc)
         return dist.Normal(self.gamma * loc + self.shift, scale).to_event(1)
@@ -72,34 +75,43 @@ class DropoutOfRows(nn.Dropout):
 
 
 class Likelihood(nn.Module):
-    """Logits of p(y | x_o, z): observed representations ``[B, H]`` and latents ``[..., B, d]`` in,
-    ``[..., B, C]`` out.
+    """Parameters of p(y | x_o, z): observed representations ``[B, H]`` and latents ``[..., B, d]`` in,
+    ``[..., B, P]`` out.
 
     The first layer is one linear map of everything side by side, written as a sum so that K draws of z
     need not carry K copies of h.
+
+    Parameters
+    ----------
+    observed
+        Modalities whose representations it sees directly.
+    latents
+        Name to size d of each latent.
+    in_features
+        Size H of a representation.
+    num_parameters
+        P, see `Outcome.num_parameters`.
     """
 
     def __init__(
         self,
         observed: Iterable[str],
-        latents: Iterable[str],
+        latents: Mapping[str, int],
         in_features: int,
-        latent_dim: int,
         hidden_dim: int,
-        num_classes: int,
+        num_parameters: int,
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.num_classes = num_classes
         self.from_observed = nn.ModuleDict(
             {name: nn.Linear(in_features, hidden_dim, bias=False) for name in observed}
         )
         self.from_latent = nn.ModuleDict(
-            {name: nn.Linear(latent_dim, hidden_dim, bias=False) for name in latents}
+            {name: nn.Linear(dim, hidden_dim, bias=False) for name, dim in latents.items()}
         )
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
         self.head = nn.Sequential(
-            nn.ReLU(inplace=True), DropoutOfRows(dropout), nn.Linear(hidden_dim, num_classes)
+            nn.ReLU(inplace=True), DropoutOfRows(dropout), nn.Linear(hidden_dim, num_parameters)
         )
 
     def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ Sizes: B rows, H features of a representation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -185,6 +185,10 @@ class Representations:
             self.values | {name: torch.zeros_like(self.values[name]) for name in names},
             self.present | {name: torch.zeros_like(self.present[name]) for name in names},
         )
+
+    def all_present(self, names: Iterable[str]) -> Tensor:
+        """Booleans ``[B]``: rows in which each of these modalities is present."""
+        return torch.stack([self.present[name] for name in names]).all(0)
 
     def fused(self) -> Tensor:
         """All modalities side by side, ``[B, M H]``."""

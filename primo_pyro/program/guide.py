@@ -2,8 +2,8 @@
 
 For each row, with h as in the model::
 
-    z_m | available, y  ~  Normal(mu_phi(h, y), diag(sigma_phi(h, y)^2))     x_m absent
-    z_m | available     ~  p_omega(z_m | available)                          x_m present
+    z_l | available, y  ~  Normal(mu_phi(h, y), diag(sigma_phi(h, y)^2))     some x_m that z_l is about absent
+    z_l | available     ~  p_omega(z_l | available)                          all of them present
 
 The second line is for a guide that proposes from the prior: then the likelihood trains on the very latents
 that prediction uses, and the label stays out of them. The paper uses the first line for every row
@@ -12,9 +12,10 @@ that prediction uses, and the label stays out of them. The paper uses the first 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -22,9 +23,11 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.program.conditionals import BatchNormDiagNormal
 from primo_pyro.program.encoders import Representations, encode
 
+__all__ = ["PrimoGuide"]
+
 
 class PrimoGuide(PyroModule):
-    """q(z | x, y) as a Pyro program; shares the model's encoders and priors.
+    """q(z | x, y) as a Pyro program; shares the model's encoders, priors and outcome.
 
     Parameters
     ----------
@@ -35,35 +38,37 @@ class PrimoGuide(PyroModule):
     gamma
         Fixed scale of the batch-normalised posterior mean.
     proposes_from_prior
-        Whether rows in which a modality is present draw its latent from the model's prior.
+        Whether rows in which all that a latent is about is present draw it from the model's prior.
+    posterior
+        From ``(in_features, label_features, hidden_dim, dim, gamma)`` to a module that returns q(z | h, y)
+        for representations and `Outcome.features` of the label.
     """
 
-    def __init__(self, model, hidden_dim: int, gamma: float, proposes_from_prior: bool):
+    def __init__(
+        self,
+        model: PyroModule,
+        *,
+        hidden_dim: int,
+        gamma: float,
+        proposes_from_prior: bool,
+        posterior: Callable[..., nn.Module] = BatchNormDiagNormal,
+    ):
         super().__init__()
-        fused, classes = model.encoder.fused_features, model.likelihood.num_classes
-        self.encoder = model.encoder
-        self.prior = model.prior
+        self.encoder, self.prior, self.outcome = model.encoder, model.prior, model.outcome
+        self.latents = model.latents
+        sizes = model.encoder.fused_features, model.outcome.num_features, hidden_dim
         self.posterior = nn.ModuleDict(
-            {
-                m: BatchNormDiagNormal(fused, classes, hidden_dim, prior.latent_dim, gamma)
-                for m, prior in model.prior.items()
-            }
+            {name: posterior(*sizes, latent.dim, gamma) for name, latent in model.latents.items()}
         )
         self.proposes_from_prior = proposes_from_prior
 
     def forward(self, x: Modalities | Representations, y: Tensor) -> None:
-        """Draw every latent for labels ``y`` ``[B]``."""
-        h = encode(self, x)
-        with pyro.plate("data", len(h)):
-            for m, posterior in self.posterior.items():
-                q = posterior(h, y)
+        """Draw every latent for labels ``y``."""
+        h, label = encode(self, x), self.outcome.features(y)
+        with pyro.plate("data", len(h), dim=-1):
+            for name, posterior in self.posterior.items():
+                q = posterior(h, label)
                 if self.proposes_from_prior:
-                    q = where(h.present[m], self.prior[m](h), q)
-                pyro.sample(f"z_{m}", q)
-
-
-def where(condition: Tensor, p: dist.Distribution, q: dist.Distribution) -> dist.Distribution:
-    """Row by row, the diagonal Gaussian ``p`` where ``condition`` ``[B]`` holds and ``q`` elsewhere."""
-    p, q = p.base_dist, q.base_dist
-    rows = condition[:, None]
-    return dist.Normal(torch.where(rows, p.loc, q.loc), torch.where(rows, p.scale, q.scale)).to_event(1)
+                    known = h.all_present(self.latents[name].about)  # [B]
+                    q = dist.MaskedMixture(known, q, self.prior[name](h), validate_args=False)
+                pyro.sample(f"z_{name}", q)

@@ -2,26 +2,32 @@
 
 For each row, with h_m = encoder_m(x_m), and h_m = 0 where modality m is absent::
 
-    z_m | available  ~  Normal(mu_m(h), diag(sigma_m(h)^2))     for each modality m that may be absent
-    y   | x_o, z     ~  Categorical(p_theta(y | h_o, z))
+    z_l | available  ~  p_omega(z_l | h)        for each latent l; Normal(mu(h), diag(sigma(h)^2))
+    y   | x_o, z     ~  p_theta(y | h_o, z)     Categorical
 
-z_m stands for what modality m would tell about the label, and for nothing else: x_m is never
-reconstructed. Its prior conditions on all that is available, so that it narrows when x_m arrives, and
-knows what other modalities have told already. With one such modality this is Eq. 1 of the paper.
+Both distributions are defaults: a latent may have any prior (`Latent`), a label any `Outcome`. There is one
+latent for each modality that may be absent, unless the model is told otherwise. z stands for what that
+modality would tell about the label, and for nothing else: x_m is never reconstructed. Its prior conditions on
+all that is available, so that it narrows when x_m arrives, and holds nothing that other modalities have told
+already. With one such modality this is Eq. 1 of the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import pyro
-import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.conditionals import DiagNormal, Likelihood
+from primo_pyro.program.conditionals import Likelihood
 from primo_pyro.program.encoders import Encoders, Representations, encode
+from primo_pyro.program.outcomes import Outcome
+from primo_pyro.program.priors import Latent
+
+__all__ = ["PrimoModel"]
 
 
 class PrimoModel(PyroModule):
@@ -31,24 +37,30 @@ class PrimoModel(PyroModule):
     ----------
     encoder
         One encoder per modality.
-    optional
-        The modalities that may be absent; each gets a latent. The others are observed, and the likelihood
-        sees them directly. None at all is ordinary cross-entropy.
-    num_classes
-        Number of classes C.
-    latent_dim
-        Dimensions d of each latent.
+    latents
+        Name to `Latent`; `one_latent_each` gives one to each modality that may be absent. Modalities that no
+        latent is about are observed, and the likelihood sees them directly. No latent at all is ordinary
+        cross-entropy.
+    outcome
+        What kind of thing the label is, as `Categorical(num_classes)`.
     hidden_dim
         Width of the hidden layers of priors and likelihood.
+    dropout
+        Dropout rate in the likelihood.
+
+    Raises
+    ------
+    ModalityError
+        Where a latent is about a modality that has no encoder.
 
     Examples
     --------
     >>> import numpy as np, torch
     >>> from pyro.infer import Predictive
-    >>> from primo_pyro.program.encoders import MLP
+    >>> from primo_pyro.program import MLP, Categorical, one_latent_each
     >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 2))}).drop("m", where=[1, 1, 0, 0, 0])
     >>> encoder = Encoders({"o": MLP(3, 16, 8), "m": MLP(2, 16, 8)}, out_features=8)
-    >>> model = PrimoModel(encoder, optional=("m",), num_classes=4, latent_dim=2, hidden_dim=16)
+    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), Categorical(4), hidden_dim=16)
     >>> model(x).shape
     torch.Size([5])
     >>> draws = Predictive(model, num_samples=7, parallel=True, return_sites=("z_m", "logits"))(x)
@@ -59,33 +71,46 @@ class PrimoModel(PyroModule):
     def __init__(
         self,
         encoder: Encoders,
-        optional: Iterable[str],
-        num_classes: int,
-        latent_dim: int,
+        latents: Mapping[str, Latent],
+        outcome: Outcome,
+        *,
         hidden_dim: int,
         dropout: float = 0.0,
     ):
         super().__init__()
-        optional = tuple(optional)
-        observed = tuple(name for name in encoder if name not in optional)
-        self.encoder = encoder
+        self.encoder, self.latents, self.outcome = encoder, dict(latents), outcome
+        for name in self.optional:
+            if name not in encoder:
+                raise ModalityError(
+                    f"A latent is about {name!r}, which has no encoder; expected one of {list(encoder)}. "
+                    "Correct `about`, or add an encoder."
+                )
+        fused = encoder.fused_features
         self.prior = nn.ModuleDict(
-            {m: DiagNormal(encoder.fused_features, hidden_dim, latent_dim) for m in optional}
+            {name: latent.prior(fused, hidden_dim, latent.dim) for name, latent in latents.items()}
         )
+        observed = [name for name in encoder if name not in self.optional]
+        sizes = {name: latent.dim for name, latent in latents.items()}
         self.likelihood = Likelihood(
-            observed, optional, encoder.out_features, latent_dim, hidden_dim, num_classes, dropout
+            observed, sizes, encoder.out_features, hidden_dim, outcome.num_parameters, dropout
         )
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The modalities that may be absent: those that some latent is about."""
+        return tuple(dict.fromkeys(m for latent in self.latents.values() for m in latent.about))
 
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``: drawn, or ``y`` where given."""
         h = encode(self, x)
-        with pyro.plate("data", len(h)):
+        with pyro.plate("data", len(h), dim=-1):
             return self.story(h, y)
 
     def story(self, h: Representations, y: Tensor | None) -> Tensor:
         """What happens to each row, inside the plate over rows."""
         z = {}
-        for m, prior in self.prior.items():
-            z[m] = pyro.sample(f"z_{m}", prior(h))  # [B, d], or [K, B, d] under K draws
-        logits = pyro.deterministic("logits", self.likelihood(h, z), event_dim=1)
-        return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
+        for name, prior in self.prior.items():
+            z[name] = pyro.sample(f"z_{name}", prior(h))  # [B, d], or [K, B, d] under K draws
+        parameters = self.likelihood(h, z)  # [B, P], or [K, B, P]
+        pyro.deterministic(self.outcome.parameters_site, parameters, event_dim=1)
+        return pyro.sample("y", self.outcome.distribution(parameters), obs=y)

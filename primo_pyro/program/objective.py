@@ -1,26 +1,29 @@
 """What training maximises: a bound on log p(y | x) for every pattern of absence, less a regulariser R.
 
-Per row, with p_c = p(z | available), p_m = p(z | available without m), and P, P', Q independent draws of the
-prediction p(y | x_o, z) under p_m, p_m and p_c::
+Per row, with p_c = p(z_l | available), p_m = p(z_l | available without m), m what the latent l is about, and
+P, P', Q independent draws of the prediction under p_m, p_m and p_c::
 
     bound(x, y)
-      - sum_m anchor   * KL(p_m || N(0, I))
-      - sum_m tie      * KL(p_c || p_m)
-      - sum_m forecast * V_max * ( E TVD(P, Q) - 1/2 E TVD(P, P') )  rows with m present
+      - sum_l anchor   * KL(p_m || N(0, I))
+      - sum_l tie      * KL(p_c || p_m)
+      - sum_m forecast * V_max * ( E d(P, Q) - 1/2 E d(P, P') )      rows with m present
       + sum_x auxiliary * log p(y | x)                               every modality x that is present
 
 The bound is one of Pyro's ELBOs or `ImportanceELBO`. The first two terms of R are the paper's (Eq. 4). The
-third scores p_m as a forecast of what the prediction becomes once m is seen: an energy score (Gneiting and
-Raftery 2007), at its best where both sides have the same distribution, which is what V assumes. V_max is
-1 - 1/C, the largest V of C labels. The fourth asks every encoder for the label on its own, through a linear
-head that no prediction uses. All of these depend on parameters and data alone, not on the sampled z, and
-enter the program as factors. Where m is absent p_c is p_m, and their KL is exactly zero.
+third scores p_m as a forecast of what the prediction becomes once m is revealed: an energy score (Gneiting
+and Raftery 2007) in the outcome's distance d, at its best where both sides have the same distribution, which
+is what V assumes. V_max is the outcome's largest V. The fourth asks every encoder for the label on its own,
+through a linear head that no prediction uses. All of these depend on parameters and data alone, not on the
+latents of the bound, and enter the program as factors. Where m is absent p_c is p_m, and their KL is exactly
+zero.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -28,13 +31,23 @@ import torch
 from pyro import poutine
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
-from torch.nn import functional as F
 
 from primo_pyro.modalities import Modalities
+from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations, encode
-from primo_pyro.program.outcomes import total_variation
+
+__all__ = [
+    "ImportanceELBO",
+    "Loss",
+    "LossParts",
+    "Objective",
+    "TrainingModel",
+    "forecast_score",
+    "regulariser",
+    "story_predictions",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Objective:
         paper's. Below, it moves p_m towards the mixture of its completions and taxes what x_m tells less.
     forecast
         Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of the largest
-        V, 1 - 1/C; wants two particles.
+        V; needs two particles.
     auxiliary
         Weight of each encoder's own log loss, by a linear head on its representation. Without it an encoder
         that learns slowly is never heard beside one that learns fast.
@@ -93,11 +106,13 @@ class Objective:
 
     def __post_init__(self):
         if self.elbo not in ELBOS:
-            raise ValueError(f"elbo is {self.elbo!r}; one of {', '.join(map(repr, ELBOS))} was wanted.")
+            raise ValueError(
+                f"elbo is {self.elbo!r}; expected one of {', '.join(map(repr, ELBOS))}. Choose one of them."
+            )
         if self.forecast and self.num_particles < 2:
             raise ValueError(
-                f"forecast is {self.forecast:g} with {self.num_particles} particle; a forecast is scored by "
-                "at least two draws. Raise num_particles, or set forecast=0."
+                f"forecast is {self.forecast:g} with {self.num_particles} particle; expected at least two "
+                "draws to score a forecast by. Raise num_particles, or set forecast=0."
             )
 
     @staticmethod
@@ -148,55 +163,79 @@ def _log_probs(trace) -> list[Tensor]:
     return [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample"]
 
 
-def prior_anchor(model, h: Representations, objective: Objective) -> dict[str, Tensor]:
-    """R by named parts ``[B]``: ``anchor_m``, ``tie_m`` and ``forecast_m`` for each optional modality m.
+# --- The regulariser R ---------------------------------------------------------------------------------
 
-    A part whose weight is 0 is left out.
+
+def regulariser(model, h: Representations, objective: Objective) -> dict[str, Tensor]:
+    """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent, ``forecast_m`` of each modality.
+
+    Where several latents are about the same modalities, one forecast serves them all; that of a latent which
+    several modalities share has their names joined. A part whose weight is 0 is left out.
     """
     parts = {}
-    priors, likelihood = model.prior, model.likelihood  # looked up once: Pyro registers at every look
-    forecast = objective.forecast * (1 - 1 / likelihood.num_classes)
-    for m, prior in priors.items():
-        complete, missing = prior(h), prior(h.drop(m))
-        standard = dist.Normal(torch.zeros_like(missing.mean), 1.0).to_event(1)
-        parts[f"anchor_{m}"] = objective.anchor * kl_divergence(missing, standard)
-        parts[f"tie_{m}"] = objective.tie * kl_divergence(
-            attenuate(complete, objective.tie_on_complete), missing
-        )
-        if forecast:
-            score = forecast_score(priors, likelihood, h, m, objective.num_particles)
-            parts[f"forecast_{m}"] = forecast * score
+    scored = set()
+    weight = objective.forecast * model.outcome.largest_impact
+    for name, prior in model.prior.items():
+        about = model.latents[name].about
+        missing = prior(h.drop(*about))
+        standard = dist.Normal(h.fused().new_zeros(missing.shape()), 1.0).to_event(missing.event_dim)
+        draws = partial(missing.rsample, (objective.num_particles,))
+        parts[f"anchor_{name}"] = objective.anchor * kl_divergence(missing, standard, draws)
+        parts[f"tie_{name}"] = objective.tie * tie(prior, h, missing, objective)
+        if weight and about not in scored:
+            scored.add(about)
+            score = forecast_score(model, h, about, objective.num_particles)
+            parts[f"forecast_{'_'.join(about)}"] = weight * score
     return parts
 
 
-def forecast_score(priors, likelihood, h: Representations, m: str, num_draws: int) -> Tensor:
-    """Energy score ``[B]`` of the predictions without m as a forecast of those with m; 0 where m is absent.
+def tie(prior: nn.Module, h: Representations, missing: dist.Distribution, objective: Objective) -> Tensor:
+    """KL(p_c || p_m) ``[B]``, of whose gradient the share ``tie_on_complete`` reaches p_c."""
+    share, divergence = objective.tie_on_complete, 0.0
+    if share > 0:
+        divergence = share * _divergence(prior(h), missing, objective)
+    if share < 1:
+        with torch.no_grad():
+            complete = prior(h)
+        divergence = divergence + (1 - share) * _divergence(complete, missing, objective)
+    return divergence
 
-    Nothing is asked of the predictions with m: they are what the others are to forecast.
+
+def _divergence(q: dist.Distribution, p: dist.Distribution, objective: Objective) -> Tensor:
+    return kl_divergence(q, p, partial(q.rsample, (objective.num_particles,)))
+
+
+def forecast_score(model, h: Representations, hidden: Iterable[str], num_draws: int) -> Tensor:
+    """Energy score ``[B]`` of the predictions without some modalities as a forecast of those with them.
+
+    0 in rows where one of them is absent. Nothing is asked of the predictions with them: they are what the
+    others are to forecast.
     """
-
-    def predictions(h):  # [K, B, C]
-        z = {name: prior(h).rsample((num_draws,)) for name, prior in priors.items()}
-        return likelihood(h, z).softmax(-1)
-
-    rows = h.present[m].nonzero()[:, 0]
-    shown = h[rows]
+    known = h.all_present(hidden)
+    rows = known.nonzero()[:, 0]
+    if len(rows) == 0:
+        return torch.zeros_like(known, dtype=h.fused().dtype)
+    revealed = h[rows]
     # Every draw is held against every other: pairs cost little beside the draws, and average the noise out.
-    hidden, seen = predictions(shown.drop(m)), predictions(shown).detach()
-    distance = total_variation(hidden[:, None], seen).mean((0, 1))
-    spread = total_variation(hidden[:, None], hidden).sum((0, 1)) / (num_draws * (num_draws - 1))
-    return torch.zeros_like(h.present[m], dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
+    now = story_predictions(model, revealed.drop(*hidden), num_draws)  # [K, B', Q]
+    then = story_predictions(model, revealed, num_draws).detach()
+    distance = model.outcome.distance(now[:, None], then).mean((0, 1))
+    spread = model.outcome.distance(now[:, None], now).sum((0, 1)) / (num_draws * (num_draws - 1))
+    return torch.zeros_like(known, dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
-def attenuate(p: dist.Distribution, share: float) -> dist.Distribution:
-    """The same diagonal Gaussian; of the gradients that reach its mean and scale only ``share`` passes."""
-    if share == 1:
-        return p
-    loc, scale = (t.detach() + share * (t - t.detach()) for t in (p.base_dist.loc, p.base_dist.scale))
-    return dist.Normal(loc, scale).to_event(1)
+def story_predictions(model, h: Representations, num_draws: int) -> Tensor:
+    """Predictions ``[K, B, Q]`` of the model's story under K draws of its latents, with gradients."""
+    y = model.outcome.placeholder(len(h)).to(next(iter(h.present.values())).device)
+    # A story within the story that is being told: its sites are not those of the loss. Dimension -2 may be
+    # that of the ELBO's own draws.
+    with poutine.block(), pyro.plate("forecast", num_draws, dim=-3), pyro.plate("rows", len(h), dim=-1):
+        trace = poutine.trace(model.story).get_trace(h, y)
+    parameters = trace.nodes[model.outcome.parameters_site]["value"]  # [K, 1, B, P]
+    return model.outcome.predict(parameters.expand(num_draws, 1, len(h), -1)[:, 0])
 
 
-class Anchored(PyroModule):
+class TrainingModel(PyroModule):
     """The model as it is trained: its story, with -R and the encoders' own losses as factors in its plate.
 
     Prediction uses the bare model.
@@ -207,7 +246,7 @@ class Anchored(PyroModule):
         self.model = model
         self.objective = objective
         # Without a latent no encoder is heard through noise, and the loss is plain cross-entropy.
-        alone = model.encoder if objective.auxiliary and model.prior else ()
+        alone = model.encoder if objective.auxiliary and len(model.prior) else ()
         self.heads = nn.ModuleDict({name: _head(model) for name in alone})
 
     def extra_repr(self) -> str:
@@ -218,27 +257,59 @@ class Anchored(PyroModule):
         """Labels ``[B]``."""
         model = self.model
         h = encode(model, x)
-        with pyro.plate("data", len(h)):
-            for name, part in prior_anchor(model, h, self.objective).items():
+        parts = regulariser(model, h, self.objective)
+        with pyro.plate("data", len(h), dim=-1):
+            for name, part in parts.items():
                 pyro.factor(name, -part)
             if y is not None:
                 for m, head in self.heads.items():
-                    loss = h.present[m] * F.cross_entropy(head(h.values[m]), y, reduction="none")
-                    pyro.factor(f"auxiliary_{m}", -self.objective.auxiliary * loss)
+                    log_p = model.outcome.distribution(head(h.values[m])).log_prob(y)
+                    pyro.factor(f"auxiliary_{m}", self.objective.auxiliary * h.present[m] * log_p)
             return model.story(h, y)
 
 
 def _head(model) -> nn.Linear:
-    """From a representation to logits. Random at first: through one at zero no gradient would pass."""
-    head = nn.Linear(model.encoder.out_features, model.likelihood.num_classes)
+    """From a representation to the label. Random at first: through one at zero no gradient would pass."""
+    head = nn.Linear(model.encoder.out_features, model.outcome.num_parameters)
     return head.to(next(model.parameters()))
+
+
+class Loss(nn.Module):
+    """The negative objective of a batch, summed over rows, as a module of everything that is trained.
+
+    Parameters
+    ----------
+    model, guide
+        `PrimoModel` and `PrimoGuide`, or programs like them.
+    objective
+        What is maximised.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from primo_pyro.program import MLP, Categorical, Encoders, PrimoGuide, PrimoModel, one_latent_each
+    >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 2))}).drop("m", where=[1, 1, 0, 0, 0])
+    >>> encoder = Encoders({"o": MLP(3, 16, 8), "m": MLP(2, 16, 8)}, out_features=8)
+    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), Categorical(4), hidden_dim=16)
+    >>> guide = PrimoGuide(model, hidden_dim=16, gamma=0.5, proposes_from_prior=True)
+    >>> Loss(model, guide, Objective())(x, torch.zeros(5, dtype=torch.long)).shape
+    torch.Size([])
+    """
+
+    def __init__(self, model: PyroModule, guide: nn.Module, objective: Objective):
+        super().__init__()
+        self.elbo = objective.make_elbo()(TrainingModel(model, objective), guide)
+
+    def forward(self, x: Modalities, y: Tensor) -> Tensor:
+        model = self.elbo.model.model
+        return self.elbo(encode(model, x), y)  # encoded once, for model, guide and R
 
 
 class LossParts(poutine.messenger.Messenger):
     """Reads the parts of a loss, as means per row, off the two programs that the ELBO runs anyway.
 
-    ``likelihood`` is -log p(y | x_o, z), ``kl_m`` is KL(q || p) of one latent, and factors appear under
-    their own names.
+    ``kl_<site>`` is KL(q || p) of a latent's site, ``nll_<site>`` -log p of an observed one (the label's is
+    ``nll_y``), and factors appear under their own names.
     """
 
     def __enter__(self):
@@ -248,14 +319,17 @@ class LossParts(poutine.messenger.Messenger):
 
     @torch.no_grad()
     def _pyro_post_sample(self, msg) -> None:
-        name, fn = msg["name"], msg["fn"]
-        if name == "y":
-            self.parts["likelihood"] = -fn.log_prob(msg["value"]).mean()
-        elif isinstance(fn, dist.Unit):
+        name, fn, value = msg["name"], msg["fn"], msg["value"]
+        if site_is_subsample(msg) or msg["infer"].get("_deterministic"):
+            return
+        if isinstance(fn, dist.Unit):
             self.parts[name] = -fn.log_factor.mean()
         elif name in self._proposals:  # the guide runs first, then the model
-            self.parts[name.replace("z_", "kl_", 1)] = kl_divergence(self._proposals[name], fn).mean()
-        elif name.startswith("z_"):
+            q = self._proposals[name]
+            self.parts[f"kl_{name}"] = kl_divergence(q, fn, lambda: value).mean()
+        elif msg["is_observed"]:
+            self.parts[f"nll_{name}"] = -fn.log_prob(value).mean()
+        else:
             self._proposals[name] = fn
 
 

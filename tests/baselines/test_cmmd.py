@@ -35,9 +35,9 @@ def test_objective_by_hand(classifier):
     with torch.no_grad():
         h = model.encoder(x)
         label = torch.eye(3).double()[y]
-        q_loc, q_scale = guide.posterior.parameters_of(torch.cat([h.fused(), label], -1))
+        q_loc, q_scale = guide.posterior.location_and_scale(torch.cat([h.fused(), label], -1))
         h = h.drop("m")
-        p_loc, p_scale = model.prior.parameters_of(h.fused())
+        p_loc, p_scale = model.prior.location_and_scale(h.fused())
         z, z_p = q_loc + q_scale * noise_q, p_loc + p_scale * noise_p
         decoded = model.decoder["m"](torch.cat([h.fused(), z], -1)).base_dist
         expected = 0.0

@@ -41,13 +41,13 @@ def test_objective_by_hand(classifier, two_rows):
     with torch.no_grad():
         h = model.encoder(x)
         h_o, nothing = h.values["o"], torch.zeros(2, 8).double()
-        p_m = model.covariate["m"].parameters_of(torch.cat([nothing, h_o], -1))  # alphabetical: m, o
-        q_m = guide.covariate["m"].parameters_of(torch.cat([nothing, h_o, label], -1))
+        p_m = model.covariate["m"].location_and_scale(torch.cat([nothing, h_o], -1))  # alphabetical: m, o
+        q_m = guide.covariate["m"].location_and_scale(torch.cat([nothing, h_o, label], -1))
         scaler = model.values["m"].standardise
         drawn = (q_m[0] + q_m[1] * noise_m)[1] * scaler.scale + scaler.mean
         h_m = torch.stack([h.values["m"][0], model.encoder["m"](drawn)])
-        p_z = model.prior.parameters_of(torch.cat([h_m, h_o], -1))
-        q_z = guide.posterior.parameters_of(torch.cat([h_m, h_o, label], -1))
+        p_z = model.prior.location_and_scale(torch.cat([h_m, h_o], -1))
+        q_z = guide.posterior.location_and_scale(torch.cat([h_m, h_o, label], -1))
         z = q_z[0] + q_z[1] * noise_z
         hidden = (
             model.likelihood.bias

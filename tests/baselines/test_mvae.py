@@ -28,9 +28,9 @@ def product(classifier, x, y, row, members):
     for m in members:
         if m == "y":
             label = torch.eye(3, dtype=torch.float64)[y[row]]
-            loc, scale = guide.label_expert.parameters_of(label)
+            loc, scale = guide.label_expert.location_and_scale(label)
         else:
-            loc, scale = guide.expert[m].parameters_of(guide.encoder(x).values[m][row])
+            loc, scale = guide.expert[m].location_and_scale(guide.encoder(x).values[m][row])
         loc, scale = loc.detach().numpy(), scale.detach().numpy()
         precision = precision + 1 / scale**2
         weighted = weighted + loc / scale**2

@@ -1,0 +1,271 @@
+"""Labels as users bring them, made what an outcome takes: one kind of labels for each kind of outcome."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from primo_pyro.errors import LabelError
+from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
+
+__all__ = ["ClassLabels", "IndicatorLabels", "Labels", "NumberLabels", "OrderedLabels", "labels_of"]
+
+
+class Labels(ABC):
+    """What was learnt of the training labels."""
+
+    outcomes: ClassVar[tuple[type[Outcome], ...]]
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, y) -> Labels:
+        """From the labels ``[N]`` of all training rows.
+
+        Raises
+        ------
+        LabelError
+            Where they are no labels of this kind.
+        """
+
+    @abstractmethod
+    def encode(self, y) -> np.ndarray:
+        """Labels ``[N]`` as numbers that the outcome takes.
+
+        Raises
+        ------
+        LabelError
+            Where they are no labels of this kind, or unlike those of the training rows.
+        """
+
+    @abstractmethod
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """Labels as users know them, of what an outcome decides or expects."""
+
+    @abstractmethod
+    def make(self, outcome: type[Outcome]) -> Outcome:
+        """The outcome for these labels."""
+
+    def first_of_each(self, codes: np.ndarray) -> np.ndarray:
+        """Booleans ``[N]``: rows that must stay among the training rows, so that every class has one."""
+        return np.zeros(len(codes), bool)
+
+
+@dataclass
+class ClassLabels(Labels):
+    """One of C classes: ``classes`` in sorted order."""
+
+    classes: np.ndarray
+    outcomes = (Categorical,)
+
+    @classmethod
+    def learn(cls, y) -> ClassLabels:
+        y = _as_classes(y)
+        return cls(cls._at_least_two(np.unique(y), len(y)))
+
+    @staticmethod
+    def _at_least_two(classes: np.ndarray, rows: int) -> np.ndarray:
+        if len(classes) < 2:
+            raise LabelError(
+                f"y has one class only ({classes[0]!r}) in {rows} rows; expected at least two classes. Add "
+                "rows of another class."
+            )
+        return classes
+
+    def encode(self, y) -> np.ndarray:
+        y = _as_classes(y)
+        codes = pd.Index(self.classes).get_indexer(y)
+        unknown = codes < 0
+        if unknown.any():
+            raise LabelError(
+                f"{int(unknown.sum())} of {len(y)} labels ({pd.unique(y[unknown])[:5]!r}) are not among the "
+                f"training classes {self.classes!r}. Leave these rows out, or train with them."
+            )
+        return codes
+
+    @property
+    def names_of_columns(self) -> np.ndarray:
+        """What the columns of predicted probabilities stand for."""
+        return self.classes
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        return self.classes[values]
+
+    def make(self, outcome: type[Outcome]) -> Outcome:
+        return outcome(len(self.classes))
+
+    def first_of_each(self, codes: np.ndarray) -> np.ndarray:
+        first = np.zeros(len(codes), bool)
+        first[np.unique(codes, return_index=True)[1]] = True
+        return first
+
+
+@dataclass
+class OrderedLabels(ClassLabels):
+    """One of C ordered classes: in the order of ordered pandas categories, sorted otherwise."""
+
+    outcomes = (Ordinal,)
+
+    @classmethod
+    def learn(cls, y) -> OrderedLabels:
+        dtype = getattr(y, "dtype", None)
+        if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+            _as_classes(y)
+            return cls(cls._at_least_two(np.asarray(dtype.categories), len(y)))
+        return cls(super().learn(y).classes)
+
+
+@dataclass
+class IndicatorLabels(Labels):
+    """L binary labels at once, each 0 or 1, in columns with ``names``."""
+
+    names: np.ndarray
+    outcomes = (Multilabel,)
+
+    @classmethod
+    def learn(cls, y) -> IndicatorLabels:
+        values = cls._values(y)
+        constant = [c for c in range(values.shape[1]) if np.ptp(values[:, c]) == 0]
+        if constant:
+            raise LabelError(
+                f"Column {constant[0]} of y is {values[0, constant[0]]:g} in all {len(values)} rows; expected "
+                "rows with 0 and rows with 1 in each column. Leave the column out, or add rows."
+            )
+        return cls(np.asarray(y.columns) if isinstance(y, pd.DataFrame) else np.arange(values.shape[1]))
+
+    @staticmethod
+    def _values(y) -> np.ndarray:
+        values = np.asarray(_given(y))
+        if values.ndim != 2 or values.shape[1] == 0:
+            raise LabelError(
+                f"y has shape {list(values.shape)}; expected [rows, labels] of 0 and 1. Give a column to "
+                "each label."
+            )
+        try:
+            values = values.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise LabelError(
+                f"y cannot be read as 0 and 1 in {values.shape[1]} columns: {error}. Code each label as 0 or 1."
+            ) from error
+        wrong = ~np.isin(values, (0, 1))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise LabelError(
+                f"y has {int(wrong.sum())} entries that are neither 0 nor 1 (first: {values[row, column]:g} in "
+                f"row {row}, column {column}). Code each label as 0 or 1, and leave out rows without labels."
+            )
+        return values
+
+    def encode(self, y) -> np.ndarray:
+        values = self._values(y)
+        if values.shape[1] != len(self.names):
+            raise LabelError(
+                f"y has {values.shape[1]} columns; expected the {len(self.names)} labels of the training rows "
+                f"({list(self.names)}). Give a column to each."
+            )
+        if isinstance(y, pd.DataFrame) and list(y.columns) != list(self.names):
+            raise LabelError(
+                f"y has the columns {list(y.columns)}; expected {list(self.names)}, as in training. Put them "
+                "in this order."
+            )
+        return values
+
+    @property
+    def names_of_columns(self) -> np.ndarray:
+        """What the columns of predicted probabilities stand for."""
+        return self.names
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        return values.astype(int)
+
+    def make(self, outcome: type[Outcome]) -> Outcome:
+        return outcome(len(self.names))
+
+
+@dataclass
+class NumberLabels(Labels):
+    """A real number, in units of the training labels' standard deviation ``scale`` from their ``mean``."""
+
+    mean: float
+    scale: float
+    outcomes = (Normal,)
+
+    @classmethod
+    def learn(cls, y) -> NumberLabels:
+        values = cls._values(y)
+        mean, scale = float(values.mean()), float(values.std())
+        return cls(mean, scale if scale > 1e-12 * max(1.0, abs(mean)) else 1.0)
+
+    @staticmethod
+    def _values(y) -> np.ndarray:
+        values = column_or_1d(_given(y), warn=True)
+        try:
+            values = values.astype(float)
+        except (TypeError, ValueError) as error:
+            raise LabelError(f"y cannot be read as numbers: {error}. Give one number a row.") from error
+        _refuse_unusable(values)
+        return values
+
+    def encode(self, y) -> np.ndarray:
+        return ((self._values(y) - self.mean) / self.scale).astype(np.float32)
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        return self.mean + self.scale * values
+
+    def make(self, outcome: type[Outcome]) -> Outcome:
+        return outcome()
+
+
+def labels_of(outcome: type[Outcome]) -> type[Labels]:
+    """The kind of labels that an outcome, or the nearest of its bases, has.
+
+    >>> labels_of(Ordinal).__name__
+    'OrderedLabels'
+    """
+    kinds = (ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels)
+    of_base = {base: kind for kind in kinds for base in kind.outcomes}
+    return next(of_base[base] for base in outcome.__mro__ if base in of_base)
+
+
+def _given(y):
+    if y is None:
+        raise LabelError(
+            "This estimator requires y to be passed, but the target y is None. Pass one label a row."
+        )
+    return y
+
+
+def _as_classes(y) -> np.ndarray:
+    y = _given(y)
+    if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
+        y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise LabelError(
+            f"y has shape {list(np.shape(y))}; expected one label a row. For several binary labels at once "
+            'set outcome="multilabel".'
+        )
+    y = column_or_1d(y, warn=True)
+    _refuse_unusable(y)
+    if len(y):
+        try:
+            check_classification_targets(y)
+        except (TypeError, ValueError) as error:
+            raise LabelError(
+                f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of one "
+                "type, or use PrimoRegressor for numbers."
+            ) from error
+    return y
+
+
+def _refuse_unusable(y: np.ndarray) -> None:
+    unusable = pd.isna(y) | (np.isinf(y) if y.dtype.kind == "f" else False)
+    if unusable.any():
+        raise LabelError(
+            f"{int(unusable.sum())} of {len(y)} labels are missing or infinite (first: row "
+            f"{int(unusable.argmax())}). Leave these rows out, or label them."
+        )
