@@ -4,8 +4,8 @@ from importlib.metadata import version
 
 from primo_pyro import baselines, data
 from primo_pyro.classifier import PrimoClassifier
+from primo_pyro.draws import NormalDraws
 from primo_pyro.modalities import Modalities
-from primo_pyro.prediction import NormalDraws
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Objective, TrainingModel

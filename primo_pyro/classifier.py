@@ -55,7 +55,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     >>> clf.fit(x.drop_at_random("m", random_state=0), y).predict_proba(x.drop("m")).shape
     (500, 2)
     >>> clf.predictive_impact(x.drop("m")).columns.tolist()
-    ['impact', 'impact_se', 'impact_normalised', 'flip_probability', 'information_gain']
+    ['impact', 'impact_se', 'impact_normalised', 'flip_probability', 'information_gain', 'spread']
     >>> clf.sample_predictions(x[:5], 16).shape, clf.sample_latents(x[:5], 16).shape
     ((16, 5, 2), (16, 5, 2))
     >>> clf.plausible_labels(x[:5].drop("m")).columns.tolist()
@@ -176,19 +176,20 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "The report tells of one label a row; this model has several. Fit a model for the label in "
                 "question, or use predictive_impact and impact_gap."
             )
-        missing, complete = self._hidden_and_revealed(x, modality)
-        hidden = self.optional_ if modality is None else (modality,)
-        gap = impact_gap(missing, complete, self.model_.outcome)
+        x = self._as_known_rows(x)
+        revealed = self._reveal(x, modality)
+        hidden = self._optional_names(modality) or self.optional_
+        gap = impact_gap(revealed, self.model_.outcome)
         cards = rows_to_show(gap["impact_missing"])
         findings = Findings(
             modality=" and ".join(hidden),
             classes=self.classes_,
             y=np.asarray(y),
-            missing=missing.probabilities,
-            complete=complete.probabilities,
-            impact=impact_frame(missing, self.model_.outcome),
+            missing=revealed.now,
+            complete=revealed.then,
+            impact=impact_frame(revealed.impact, self.model_.outcome),
             gap=gap,
             cards=cards,
-            shares=self.plausible_label_shares(self._as_known_rows(x)[cards].drop(*hidden)),
+            shares=self.plausible_label_shares(x[cards].drop(*hidden)),
         )
         return write_report(findings, folder)

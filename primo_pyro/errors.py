@@ -56,6 +56,10 @@ class UnseenPatternWarning(PrimoWarning):
     """Rows have a pattern of absence that no training row had."""
 
 
+class FewRowsWarning(PrimoWarning):
+    """Something was learnt, or could not be checked, since so few rows serve for it."""
+
+
 class CollapseWarning(PrimoWarning):
     """The latent does not carry what the optional modality tells about the label."""
 

@@ -1,190 +1,38 @@
 """Prediction and impact: average over the latents, and how far single draws lie from that average.
 
-``Predictive`` runs the model over many draws at once, and a handler supplies their noise. Rows are taken so
-few at a time that the predictions of all their draws can be held, and only averages are kept: memory grows
-neither with rows nor, until the draws of a single row pass 2^22 numbers, with draws.
+Rows are taken so few at a time that the predictions of all their draws can be held, and only averages are
+kept: memory grows neither with rows nor, until the draws of a single row pass 2^22 numbers, with draws.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
-from pyro.infer import Predictive
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
-from primo_pyro.errors import DrawsError, ToleranceWarning
+from primo_pyro.draws import (
+    draw,
+    draw_parameters,
+    noise_columns,
+    replicate_sizes,
+    sobol_points,
+    standard_normal_points,
+)
+from primo_pyro.errors import ToleranceWarning
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.distributions import from_noise, noise_size
 from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.outcomes import Categorical, Outcome
 
-__all__ = [
-    "NormalDraws",
-    "Summary",
-    "draw",
-    "draw_parameters",
-    "noise_columns",
-    "replicate_sizes",
-    "standard_normal_points",
-    "stream_draws",
-    "summarise",
-    "summarise_draws",
-    "summarise_until",
-]
+__all__ = ["Summary", "stream_draws", "summarise", "summarise_draws", "summarise_until"]
 
 HELD = 2**22  # numbers of predictions held at a time
 DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster
-REPLICATES = 8  # independent sets of draws; their spread is the Monte Carlo standard error
 MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
-MAX_NESTED_SAMPLES = 2**10  # the same where each draw is an average over as many draws of the other latents
-
-
-def standard_normal_points(num_samples: int, dimension: int, kind: str, seed: int) -> Tensor:
-    """``[num_samples, dimension]`` draws of N(0, I) in `REPLICATES` independent sets, one after the other.
-
-    ``"sobol"``: each set is a scrambled Sobol sequence, mapped by the normal quantile function;
-    ``"independent"``: pseudo-random. Every row of data sees the same draws, so that a prediction depends
-    on its own row alone.
-
-    >>> points = standard_normal_points(256, 3, "sobol", seed=0)
-    >>> points.shape, bool(points.mean(0).abs().max() < 0.01)
-    (torch.Size([256, 3]), True)
-    """
-    generator = torch.Generator().manual_seed(seed)
-    if kind == "independent" or dimension == 0:
-        return torch.randn(num_samples, dimension, generator=generator, dtype=torch.float64)
-    sets = []
-    for size in replicate_sizes(num_samples):
-        scramble = int(torch.randint(2**31, (), generator=generator))
-        engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=scramble)
-        uniform = engine.draw(size, dtype=torch.float64)
-        sets.append(torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9)))
-    return torch.cat(sets)
-
-
-def replicate_sizes(num_samples: int) -> list[int]:
-    """How many of the draws belong to each replicate.
-
-    >>> replicate_sizes(200)
-    [25, 25, 25, 25, 25, 25, 25, 25]
-    """
-    replicates = min(REPLICATES, max(1, num_samples // 2))
-    return [len(part) for part in np.array_split(np.arange(num_samples), replicates)]
-
-
-class NormalDraws(poutine.messenger.Messenger):
-    """Makes every latent of any Pyro model out of standard normal noise that it is given.
-
-    How a distribution's draw is made of noise is told by `primo_pyro.program.from_noise`, to which kinds of
-    your own can be added. Sites take successive columns of the points, in the order in which they first
-    appear.
-
-    Parameters
-    ----------
-    points
-        Standard normal noise ``[K, D]``, D the sum of what the latents take (`noise_columns`).
-    plate
-        Name of the plate over draws; the default is that of ``Predictive(parallel=True)``.
-
-    Raises
-    ------
-    DrawsError
-        Where nothing is known of a latent's kind, or the model needs more than D columns.
-
-    Examples
-    --------
-    >>> import pyro
-    >>> def model():
-    ...     return pyro.sample("z", dist.Normal(torch.tensor([5.0, 0.0]), 2.0).to_event(1))
-    >>> with NormalDraws(torch.tensor([[0.0, 0.0], [1.0, 1.0]])):
-    ...     Predictive(model, num_samples=2, parallel=True)()["z"]
-    tensor([[5., 0.],
-            [7., 2.]])
-    """
-
-    def __init__(self, points: Tensor, plate: str = "_num_predictive_samples"):
-        super().__init__()
-        self.points = points
-        self.plate = plate
-        self.columns: dict[str, slice] = {}
-
-    def _pyro_sample(self, msg) -> None:
-        if msg["is_observed"] or msg["done"] or site_is_subsample(msg):
-            return
-        fn, name = msg["fn"], msg["name"]
-        start = max((c.stop for c in self.columns.values()), default=0)
-        columns = self.columns.setdefault(name, slice(start, start + noise_size(fn)))
-        if columns.stop > self.points.shape[1]:
-            raise DrawsError(
-                f"The points have {self.points.shape[1]} columns; latent {name!r} needs columns up to "
-                f"{columns.stop}. Draw points with the sum of what all latents take, see noise_columns."
-            )
-        noise = self.points[:, columns]  # [K, n]
-        over_draws = [frame.dim for frame in msg["cond_indep_stack"] if frame.name == self.plate]
-        if over_draws:  # [K, 1, n], the plate's dimension counted from the batch's right
-            noise = noise.reshape(len(noise), *[1] * (-over_draws[0] - 1), noise.shape[1])
-        else:  # a run without draws, as Predictive makes to learn the shapes
-            noise = noise[0]
-        try:
-            msg["value"] = from_noise(fn, noise)
-        except NotImplementedError as error:
-            raise DrawsError(
-                f"Latent {name!r} is {type(fn).__name__}, of which no draw can be made from given noise. "
-                "Register how with primo_pyro.program.from_noise.register."
-            ) from error
-        msg["done"] = True
-
-
-def noise_columns(model, h: Representations) -> dict[str, slice]:
-    """The columns of noise that each latent site of a model takes, in the order of the story."""
-    with _outside_of_training(h):
-        trace = poutine.trace(_unlabelled(model, 1)).get_trace(h[:1])
-    columns, start = {}, 0
-    for name in trace.stochastic_nodes:
-        if not site_is_subsample(trace.nodes[name]):
-            columns[name] = slice(start, start + noise_size(trace.nodes[name]["fn"]))
-            start = columns[name].stop
-    return columns
-
-
-def _unlabelled(model, rows: int):
-    """The model with its label held at any value: predictions are read off the parameters of its law."""
-    return poutine.condition(model, {"y": model.outcome.placeholder(rows).to(_device(model))})
-
-
-def _device(model) -> torch.device:
-    return next(model.parameters()).device
-
-
-@contextmanager
-def _outside_of_training(h: Representations) -> Iterator[None]:
-    """Neither the random state that others draw from nor Pyro's list of parameters is changed."""
-    device = h.fused().device
-    forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with torch.no_grad(), forked, pyro.get_param_store().scope():
-        yield
-
-
-def draw(model, h: Representations, points: Tensor, sites: Iterable[str]) -> dict[str, Tensor]:
-    """Sites of the model by name, each ``[K, B, ...]``, where its latents have the given noise ``[K, D]``."""
-    unlabelled = _unlabelled(model, len(h))
-    predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=tuple(sites))
-    with _outside_of_training(h), NormalDraws(points):  # Predictive runs the model more often than once
-        return predictive(h)
-
-
-def draw_parameters(model, h: Representations, points: Tensor) -> Tensor:
-    """Parameters ``[K, B, P]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``."""
-    site = model.outcome.parameters_site
-    return draw(model, h, points, [site])[site]
 
 
 @dataclass(frozen=True)
@@ -196,13 +44,18 @@ class Summary:
     prediction
         Average prediction ``[N, Q]`` (Eq. 8), as the outcome represents it.
     impact
-        V ``[N]``, the expected distance of a draw's prediction from the average (Eq. 9).
+        V ``[N]``, the expected distance between the prediction once the latents of absent modalities are
+        known and the average (Eq. 9). Latents of present modalities do not count: where nothing in play is
+        absent V is 0, and where other modalities are present it is the average over their latents.
     impact_se
         Its Monte Carlo standard error, from independent replicates.
     flip
         Share of draws whose most probable label is not the average's; NaN where labels cannot be counted.
     information_gain
-        H(average) - mean of H(draw), in nats: the expected drop in log loss if z were known.
+        H(average) - mean of H(draw), in nats: the expected drop in log loss if the absent latents were known.
+    spread
+        Expected distance of a draw's prediction from the average over all latents, those of present
+        modalities too. On complete rows it is the paper's V_complete, which should be small.
     log_likelihood
         log of the average of p(y | x_o, z) ``[N]``, where labels were given.
     """
@@ -212,6 +65,7 @@ class Summary:
     impact_se: np.ndarray
     flip: np.ndarray
     information_gain: np.ndarray
+    spread: np.ndarray
     log_likelihood: np.ndarray | None = None
 
     @property
@@ -234,7 +88,7 @@ def summarise(
     num_samples: int,
     kind: str = "sobol",
     seed: int = 0,
-    modality: str | None = None,
+    about: Iterable[str] | Mapping[str, np.ndarray] | None = None,
     max_cells: int = 2**16,
 ) -> Summary:
     """Average the predictions of ``x`` over the latents, and measure how they vary.
@@ -249,42 +103,45 @@ def summarise(
         Draws K per row.
     kind, seed
         See `standard_normal_points`.
-    modality
-        Vary the latents about this modality alone, the others averaged out (K draws of each).
+    about
+        The absent modalities that rows ask about, whose latents are then in play beside those of present
+        ones: names, or modality to booleans ``[N]``; None: all.
     max_cells
         Rows times draws worked on at a time; it bounds memory.
     """
+    if about is not None and not isinstance(about, Mapping):
+        about = dict.fromkeys(about, np.ones(len(x), bool))
     with _evaluated(model):
-        points = _points_for(model, encode(model, x[:1]), num_samples, kind, seed, modality)
-        outer, inner, _ = points.shape
+        columns = noise_columns(model, encode(model, x[:1]))
+        points = _points(model, columns, num_samples, kind, seed)
+        settled = _settled_points(points, seed)
         # Few enough rows that the predictions of all their draws can be held: V needs their average first.
-        held = HELD // (outer * model.outcome.prediction_size)
-        rows = max(1, min(held, max_cells // min(outer * inner, DRAWS_AT_A_TIME)))
+        held = HELD // (num_samples * model.outcome.prediction_size)
+        rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
         parts = []
         for start in range(0, len(x), rows):
             h = encode(model, x[start : start + rows])
+            if about is not None:
+                h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
             labels = None if y is None else y[start : start + rows]
-            parts.append(_summarise_rows(model, h, labels, points, max_cells))
+            parts.append(_summarise_rows(model, h, labels, points, settled, columns, max_cells))
     return Summary.joined(parts)
 
 
 def summarise_until(
-    model: nn.Module, x: Modalities, tolerance: float, *, num_samples: int, modality: str | None, **settings
+    model: nn.Module, x: Modalities, tolerance: float, *, num_samples: int, **settings
 ) -> Summary:
     """`summarise`, with draws doubled for the rows whose standard error of V is above ``tolerance``.
 
     Warns
     -----
     ToleranceWarning
-        Where `MAX_SAMPLES` draws a row are not enough (`MAX_NESTED_SAMPLES`, where other latents are averaged
-        out for each of them).
+        Where `MAX_SAMPLES` draws a row are not enough.
     """
-    settings |= {"modality": modality}
     summary = summarise(model, x, num_samples=num_samples, **settings)
-    most = MAX_NESTED_SAMPLES if modality is not None and len(model.latents) > 1 else MAX_SAMPLES
     while (rows := np.flatnonzero(~(summary.impact_se <= tolerance))).size:
         num_samples *= 2
-        if num_samples > most:
+        if num_samples > MAX_SAMPLES:
             warnings.warn(
                 f"{len(rows)} of {len(x)} rows have a standard error above {tolerance} (the largest: "
                 f"{summary.impact_se.max():.2g}) with {num_samples // 2} draws. Raise the tolerance.",
@@ -299,7 +156,13 @@ def summarise_until(
     return summary
 
 
-def summarise_draws(p: Tensor, outcome: Outcome | None = None, log_p: Tensor | None = None) -> Summary:
+def summarise_draws(
+    p: Tensor,
+    outcome: Outcome | None = None,
+    log_p: Tensor | None = None,
+    absent: Tensor | None = None,
+    mixed: Tensor | None = None,
+) -> Summary:
     """The same from draws at hand: predictions ``[K, N, Q]``, of which each eighth is a replicate.
 
     Parameters
@@ -308,6 +171,11 @@ def summarise_draws(p: Tensor, outcome: Outcome | None = None, log_p: Tensor | N
         Predictions of an ``outcome``; None: probabilities of Q classes.
     log_p
         log p(y | x_o, z_k) ``[K, N]`` of the labels.
+    absent
+        Booleans ``[N]``: rows in which something in play is absent; None: all.
+    mixed
+        Booleans ``[N]``: rows of these in which latents of present modalities vary between replicates, and
+        not within; None: none.
 
     Examples
     --------
@@ -318,15 +186,24 @@ def summarise_draws(p: Tensor, outcome: Outcome | None = None, log_p: Tensor | N
     """
     outcome = Categorical(p.shape[-1]) if outcome is None else outcome
     p = p.double()
+    sizes = replicate_sizes(len(p))
     mean = p.mean(0)
     distance = outcome.distance(p, mean)  # [K, N]
+    gain = outcome.entropy(mean) - outcome.entropy(p).mean(0)
+    flip, spread = _flips(outcome, p, mean), distance.mean(0)
+    if mixed is not None and mixed.any():
+        within = torch.cat([part.mean(0).expand_as(part) for part in p[:, mixed].split(sizes)])
+        distance[:, mixed] = outcome.distance(p[:, mixed], within)
+        gain[mixed] = (outcome.entropy(within) - outcome.entropy(p[:, mixed])).mean(0)
     impact = distance.mean(0)
-    replicates = torch.stack([part.mean(0) for part in distance.split(replicate_sizes(len(p)))])
+    replicates = torch.stack([part.mean(0) for part in distance.split(sizes)])
     alone = len(replicates) == 1
     error = torch.full_like(impact, torch.nan) if alone else replicates.std(0) / len(replicates) ** 0.5
-    gain = (outcome.entropy(mean) - outcome.entropy(p).mean(0)).clamp(min=0)
+    about_absence = (impact, error, flip, gain.clamp(min=0))
+    if absent is not None:
+        about_absence = tuple(torch.where(absent, t, torch.zeros_like(t)) for t in about_absence)
     likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
-    parts = outcome.normalise(mean), impact, error, _flips(outcome, p, mean), gain
+    parts = outcome.normalise(mean), *about_absence, spread
     return Summary(*(t.cpu().numpy() for t in parts), likelihood)
 
 
@@ -349,36 +226,43 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _points_for(model, h: Representations, num_samples: int, kind: str, seed: int, modality) -> Tensor:
-    """Noise ``[K, J, D]``: the prediction of draw k is the average over its J inner draws."""
-    columns = noise_columns(model, h)
+def _as_rows(booleans: np.ndarray, h: Representations) -> Tensor:
+    return torch.as_tensor(booleans, device=h.fused().device)
+
+
+def _points(model, columns: Mapping[str, slice], num_samples: int, kind: str, seed: int) -> Tensor:
     dimension = max((c.stop for c in columns.values()), default=0)
-    points = standard_normal_points(num_samples, dimension, kind, seed)[:, None]  # [K, 1, D]
-    if modality is not None and len(model.latents) > 1:
-        inner = standard_normal_points(num_samples, dimension, kind, seed + 1)[None]  # [1, K, D]
-        own = torch.zeros(dimension, dtype=torch.bool)
-        for name, latent in model.latents.items():
-            if modality in latent.about:
-                own[columns[f"z_{name}"]] = True
-        points = torch.where(own, points, inner)
-    return points.to(next(model.parameters()))
+    return standard_normal_points(num_samples, dimension, kind, seed).to(next(model.parameters()))
+
+
+def _settled_points(points: Tensor, seed: int) -> Tensor:
+    """Noise for latents whose modality is present beside absent ones: one point for each replicate of draws.
+
+    What varies within a replicate is then what is absent alone.
+    """
+    sizes = replicate_sizes(len(points))
+    each = sobol_points(len(sizes), points.shape[1], seed)
+    return each.repeat_interleave(torch.tensor(sizes), dim=0).to(points)
 
 
 @torch.no_grad()
-def _summarise_rows(model, h: Representations, y: Tensor | None, points: Tensor, max_cells: int) -> Summary:
-    outer, inner, _ = points.shape
-    per_pass = max(1, max_cells // (len(h) * inner))
+def _summarise_rows(
+    model, h: Representations, y: Tensor | None, points: Tensor, settled: Tensor, columns, max_cells: int
+) -> Summary:
+    absent = model.something_absent(h)
+    known = {f"z_{name}": absent & h.all_present(latent.about) for name, latent in model.latents.items()}
+    mixed = torch.stack(list(known.values())).any(0) if known else absent & False
+    per_pass = max(1, max_cells // len(h))
     predictions, log_ps = [], []
-    for start in range(0, outer, per_pass):
-        part = points[start : start + per_pass]
-        parameters = draw_parameters(model, h, part.flatten(0, 1))  # [k J, B, P]
-        p = model.outcome.predict(parameters)
-        predictions.append(p.reshape(len(part), inner, len(h), -1).mean(1))
+    for start in range(0, len(points), per_pass):
+        some = slice(start, start + per_pass)
+        held = (settled[some], known) if mixed.any() else None
+        parameters = draw_parameters(model, h, points[some], columns=columns, settled=held)  # [k, B, P]
+        predictions.append(model.outcome.predict(parameters))
         if y is not None:
             log_ps.append(model.outcome.distribution(parameters).log_prob(y))
-    return summarise_draws(
-        torch.cat(predictions), model.outcome, torch.cat(log_ps) if y is not None else None
-    )
+    log_p = torch.cat(log_ps) if y is not None else None
+    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed)
 
 
 @torch.no_grad()
@@ -398,8 +282,9 @@ def stream_draws(
     """
     sites = tuple(sites)
     with _evaluated(model):
-        points = _points_for(model, encode(model, x[:1]), num_samples, kind, seed, None)[:, 0]
+        columns = noise_columns(model, encode(model, x[:1]))
+        points = _points(model, columns, num_samples, kind, seed)
         rows = max(1, max_cells // num_samples)
         for start in range(0, len(x), rows):
-            drawn = draw(model, encode(model, x[start : start + rows]), points, sites)
+            drawn = draw(model, encode(model, x[start : start + rows]), points, sites, columns=columns)
             yield {site: values.cpu().numpy() for site, values in drawn.items()}

@@ -8,26 +8,23 @@ from os import PathLike
 from typing import Self
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from primo_pyro.analysis.acquisition import rank_acquisitions
-from primo_pyro.analysis.calibration import ImpactCalibrator
-from primo_pyro.analysis.impact import impact_frame, impact_gap
 from primo_pyro.diagnosis import diagnose, warn_of
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.modalities import Modalities
 from primo_pyro.persistence import load_estimator, save_estimator
-from primo_pyro.prediction import Summary, stream_draws, summarise, summarise_until
+from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, encoders_for
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Loss, Objective
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
+from primo_pyro.questions import Asked, ImpactQuestions
 
 __all__ = ["PrimoEstimator"]
 
@@ -35,7 +32,7 @@ VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class PrimoEstimator(NetworkEstimator):
+class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     """Predicts from whatever modalities are present, and says what the absent ones would change.
 
     Parameters
@@ -185,9 +182,9 @@ class PrimoEstimator(NetworkEstimator):
             scores["val_log_loss"] += share * (scores["val_log_loss_missing"] - scores["val_log_loss"])
         return scores
 
-    # --- Impact ------------------------------------------------------------------------------------------
+    # --- Prediction --------------------------------------------------------------------------------------
 
-    def summarise(self, x, modality: str | None = None, num_samples: int | None = None, *, y=None) -> Summary:
+    def summarise(self, x, modality: Asked = None, num_samples: int | None = None, *, y=None) -> Summary:
         """Prediction and impact in one pass through the draws.
 
         `predict` and `predictive_impact` take one each; this is for who needs both.
@@ -195,7 +192,7 @@ class PrimoEstimator(NetworkEstimator):
         Parameters
         ----------
         x, modality
-            As in `predictive_impact`.
+            As in `predictive_impact`; the prediction then is the average over the latents in play.
         num_samples
             Draws K per row; None: the estimator's own.
         y
@@ -214,162 +211,12 @@ class PrimoEstimator(NetworkEstimator):
             Where labels are unlike those of the training rows.
         """
         x = self._as_known_rows(x)
-        self._check_optional(modality)
+        about = self._optional_names(modality)
         labels = None if y is None else torch.as_tensor(self.labels_.encode(y), device=self._device())
-        return summarise(self.model_, x, labels, **self._drawn(num_samples), modality=modality)
+        return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
     def _drawn(self, num_samples: int | None = None) -> dict:
         return {"num_samples": num_samples or self.num_samples, "kind": self.draws, "seed": self.seed_}
-
-    def predictive_impact(
-        self, x, modality: str | None = None, tolerance: float | None = None
-    ) -> pd.DataFrame:
-        """How much what is absent would change each row's prediction.
-
-        Parameters
-        ----------
-        x
-            Rows with any pattern of absence.
-        modality
-            The share of one optional modality, the others averaged out; None: of all together.
-        tolerance
-            Draws are doubled for those rows whose ``impact_se`` is above it, up to 16,384, or to 1,024 where
-            other latents are averaged out for each of them.
-
-        Returns
-        -------
-        DataFrame
-            ``impact`` is V (Eq. 9): the expected distance between the prediction once the latent is known and
-            the prediction now, in the outcome's units; for classes the total variation distance, between 0
-            and 1 - 1/C. ``impact_se`` is its Monte Carlo standard error, ``impact_normalised`` is V over the
-            outcome's largest V, ``flip_probability`` the share of draws that change the most probable label
-            (not for numbers), ``information_gain`` the expected drop in log loss in nats. After
-            `calibrate_impact` also ``expected_change``: what V has meant on rows that were checked.
-
-        Warns
-        -----
-        ToleranceWarning
-            Where that is not enough for the tolerance.
-        """
-        x = self._as_known_rows(x)
-        self._check_optional(modality)
-        if tolerance is None:
-            summary = summarise(self.model_, x, **self._drawn(), modality=modality)
-        else:
-            summary = summarise_until(self.model_, x, tolerance, **self._drawn(), modality=modality)
-        frame = impact_frame(summary, self.model_.outcome)
-        return self._with_expected_change(frame, x, modality)
-
-    def impact_gap(self, x, modality: str | None = None) -> pd.DataFrame:
-        """Hide a modality, predict its impact, reveal it, and measure what really changed.
-
-        Parameters
-        ----------
-        x
-            Rows in which the modality is present.
-        modality
-            The modality to hide; None: all optional ones.
-
-        Returns
-        -------
-        DataFrame
-            ``impact_missing`` and ``impact_complete`` are V without and with the modality, ``gap`` their
-            difference, ``realised_change`` the distance between the two predictions and ``flip`` whether the
-            label changed (not for numbers).
-
-        Raises
-        ------
-        ModalityError
-            Where the modality is not optional, or absent in some row.
-        """
-        return impact_gap(*self._hidden_and_revealed(x, modality), self.model_.outcome)
-
-    def _hidden_and_revealed(self, x, modality: str | None) -> tuple[Summary, Summary]:
-        """The rows without a modality, or without all optional ones, and as they are."""
-        x = self._as_known_rows(x)
-        self._check_optional(modality)
-        hidden = self.optional_ if modality is None else (modality,)
-        for name in hidden:
-            absent = len(x) - int(x.present[name].sum())
-            if absent:
-                raise ModalityError(
-                    f"Modality {name!r} is absent in {absent} of {len(x)} rows; the gap expects it in every "
-                    f"row. Pass x[x.present[{name!r}]]."
-                )
-        return self.summarise(x.drop(*hidden)), self.summarise(x)
-
-    def calibrate_impact(self, x, y=None) -> Self:
-        """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
-
-        For each optional modality, and for all together, a monotone map from V to the realised change
-        (`primo_pyro.analysis.calibration.ImpactCalibrator`) is kept in ``impact_calibrators_``;
-        `predictive_impact` then reports ``expected_change`` too. Training anew forgets it.
-
-        Parameters
-        ----------
-        x
-            Complete rows that were not trained on; some hundreds at least.
-        y
-            Not looked at: predictions before and after are compared with each other, not with labels.
-
-        Raises
-        ------
-        ModalityError
-            Where an optional modality is absent in some row, or there is none.
-        """
-        check_is_fitted(self, "model_")
-        self._require_optional()
-
-        def learnt(modality):
-            gap = self.impact_gap(x, modality)
-            return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
-
-        calibrators = {modality: learnt(modality) for modality in self.optional_}
-        together = calibrators[self.optional_[0]] if len(self.optional_) == 1 else learnt(None)
-        self.impact_calibrators_ = calibrators | {None: together}
-        return self
-
-    def _with_expected_change(self, frame: pd.DataFrame, x: Modalities, modality: str | None) -> pd.DataFrame:
-        if not hasattr(self, "impact_calibrators_"):
-            return frame
-        asked = self.optional_ if modality is None else (modality,)
-        absent = np.stack([~x.present[m] for m in asked])
-        change = self.impact_calibrators_[modality].predict(frame["impact"])
-        for name, is_absent in zip(asked, absent, strict=True):
-            alone = is_absent & (absent.sum(0) == 1)  # checked as such, with all others present
-            change[alone] = self.impact_calibrators_[name].predict(frame["impact"][alone])
-        # Where nothing is absent nothing can be revealed: the V that remains is the latent's own spread.
-        return frame.assign(expected_change=np.where(absent.any(0), change, 0.0))
-
-    def rank_acquisitions(self, x, costs: Mapping[str, object] | None = None) -> pd.DataFrame:
-        """What to measure next: absent modalities of all rows, by expected change per cost.
-
-        Parameters
-        ----------
-        x
-            Rows with modalities absent.
-        costs
-            For each optional modality its cost, one number or one a row, all positive, in any unit; None: 1.
-
-        Returns
-        -------
-        DataFrame
-            A line per absent modality of each row, the most worthwhile first: ``row, modality``, ``impact``
-            (V of this modality, the other absent ones averaged out), ``information_gain`` in nats,
-            ``expected_change`` (after `calibrate_impact`), ``cost``, and ``change_per_cost``, by which they
-            are ordered: ``expected_change``, or ``impact`` without calibration, over the cost.
-
-        Raises
-        ------
-        CostError
-            Where a cost is missing, not positive, or not one a row.
-        ModalityError
-            Where nothing is absent.
-        """
-        x = self._as_known_rows(x)
-        absent = {name: np.flatnonzero(~x.present[name]) for name in self.optional_}
-        impacts = {name: self.predictive_impact(x[rows], name) for name, rows in absent.items() if len(rows)}
-        return rank_acquisitions(absent, impacts, costs, len(x))
 
     # --- Single draws ------------------------------------------------------------------------------------
 
@@ -441,17 +288,3 @@ class PrimoEstimator(NetworkEstimator):
             See `primo_pyro.persistence.load_estimator`.
         """
         return load_estimator(cls, folder, encoders=encoders, programs=programs, device=device, given=given)
-
-    def _require_optional(self) -> None:
-        if not self.optional_:
-            raise ModalityError(
-                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
-                "Fit with rows in which one is absent, or name it in optional."
-            )
-
-    def _check_optional(self, modality: str | None) -> None:
-        if modality is not None and modality not in self.optional_:
-            raise ModalityError(
-                f"{modality!r} has no latent; the optional modalities are {list(self.optional_)}. Choose "
-                "one of them, or fit with it in optional."
-            )

@@ -43,7 +43,7 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
     >>> reg.fit(x.drop_at_random("m", random_state=0), y).predict(x.drop("m")).shape
     (300,)
     >>> reg.predictive_impact(x.drop("m")).columns.tolist()
-    ['impact', 'impact_se', 'impact_normalised', 'information_gain']
+    ['impact', 'impact_se', 'impact_normalised', 'information_gain', 'spread']
     """
 
     def _outcome_class(self) -> type[Normal]:

@@ -174,9 +174,10 @@ def _run_epoch(loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, 
         strength = min(1.0, progress / warm_up) if warm_up else 1.0
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(progress)
+        loss.strength = strength
         with LossParts() as reader, WarmUp(strength):
             mean_loss = loss(x[rows], labels[rows]) / len(rows)
-        parts = {"loss": mean_loss.detach(), **reader.parts}
+        parts = {"loss": mean_loss.detach(), **reader.parts, **getattr(loss, "terms", {})}
         if not torch.isfinite(mean_loss):
             broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
             raise TrainingError(

@@ -186,8 +186,8 @@ RANKED = ("impact", "information_gain", "expected_change")
 
 
 def rank_acquisitions(
-    absent: Mapping[str, np.ndarray],
-    impacts: Mapping[str, pd.DataFrame],
+    absent: Mapping[tuple[str, ...], np.ndarray],
+    impacts: Mapping[tuple[str, ...], pd.DataFrame],
     costs: Mapping[str, object] | None,
     rows: int,
 ) -> pd.DataFrame:
@@ -196,9 +196,9 @@ def rank_acquisitions(
     Parameters
     ----------
     absent
-        Modality to the positions of the rows that lack it.
+        Set of modalities to the positions of the rows that lack all of it.
     impacts
-        Modality to the impact of these rows, a line each; modalities that no row lacks are left out.
+        Set to the impact of these rows, a line each; sets that no row lacks are left out.
     costs
         Modality to its cost, one positive number or one for each of all rows; None: 1.
     rows
@@ -214,8 +214,8 @@ def rank_acquisitions(
     Examples
     --------
     >>> impact = pd.DataFrame({"impact": [0.1, 0.4], "information_gain": [0.0, 0.2]})
-    >>> absent = {"gas": np.array([0, 2])}
-    >>> ranked = rank_acquisitions(absent, {"gas": impact}, {"gas": 2.0}, rows=3)
+    >>> absent = {("gas",): np.array([0, 2])}
+    >>> ranked = rank_acquisitions(absent, {("gas",): impact}, {"gas": 2.0}, rows=3)
     >>> ranked[["row", "modality", "change_per_cost"]]
        row modality  change_per_cost
     0    2      gas             0.20
@@ -223,16 +223,17 @@ def rank_acquisitions(
     """
     if not impacts:
         raise ModalityError(
-            f"No optional modality ({', '.join(absent) or 'there is none'}) is absent in any of {rows} rows, so "
+            f"No optional modality ({', '.join(map(' + '.join, absent)) or 'there is none'}) is absent in any of {rows} rows, so "
             "nothing can be acquired. Pass rows with modalities absent."
         )
     parts = []
-    for modality, impact in impacts.items():
-        cost = _costs_of(modality, costs, rows)[absent[modality]]
+    for names, impact in impacts.items():
+        cost = sum(_costs_of(name, costs, rows) for name in names)[absent[names]]
         change = impact["expected_change"] if "expected_change" in impact else impact["impact"]
-        part = impact[[c for c in RANKED if c in impact]].assign(cost=cost, change_per_cost=change / cost)
-        part.insert(0, "row", absent[modality])
-        part.insert(1, "modality", modality)
+        kept = impact[[c for c in RANKED if c in impact]]
+        part = kept.assign(cost=cost, change_per_cost=change / cost)
+        part.insert(0, "row", absent[names])
+        part.insert(1, "modality", " + ".join(names))
         parts.append(part)
     ranked = pd.concat(parts, ignore_index=True)
     return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)

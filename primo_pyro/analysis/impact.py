@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,7 @@ from primo_pyro.errors import DrawsError
 from primo_pyro.prediction import Summary
 from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
 
-__all__ = ["impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
+__all__ = ["Revealed", "impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
 
 
 def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
@@ -21,7 +23,8 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
     DataFrame
         ``impact`` (V), ``impact_se``, ``impact_normalised`` (V over the outcome's largest V, so that tasks
         with different numbers of classes compare), ``flip_probability`` (where labels can be counted) and
-        ``information_gain`` in nats.
+        ``information_gain`` in nats. All are about what is absent: 0 where nothing is. ``spread`` is that of
+        single draws over all latents, those of present modalities too.
     """
     columns = {
         "impact": summary.impact,
@@ -29,30 +32,53 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
         "impact_normalised": summary.impact / outcome.largest_impact,
         "flip_probability": summary.flip,
         "information_gain": summary.information_gain,
+        "spread": summary.spread,
     }
     if outcome.decide(summary.prediction) is None:
         del columns["flip_probability"]
     return pd.DataFrame(columns)
 
 
-def impact_gap(missing: Summary, complete: Summary, outcome: Outcome) -> pd.DataFrame:
-    """V of the same rows without and with a modality, and what revealing it really changed.
+@dataclass(frozen=True)
+class Revealed:
+    """N rows of which modalities were hidden and then revealed.
+
+    Attributes
+    ----------
+    now, then
+        Predictions ``[N, Q]`` without and with the modalities.
+    impact
+        What the draws say of the impact of the hidden modalities.
+    spread
+        Expected distance ``[N]`` of single draws from the average once they are revealed (V_complete).
+    """
+
+    now: np.ndarray
+    then: np.ndarray
+    impact: Summary
+    spread: np.ndarray
+
+
+def impact_gap(revealed: Revealed, outcome: Outcome) -> pd.DataFrame:
+    """V of hidden modalities, and what revealing them really changed.
 
     Returns
     -------
     DataFrame
-        ``impact_missing``, ``impact_complete``, their difference ``gap``, ``realised_change`` (the distance of
-        the two average predictions) and ``flip`` (whether the decision changed, where labels can be counted).
+        ``impact_missing`` (V), ``impact_complete`` (the spread that remains), their difference ``gap``,
+        ``realised_change`` (the distance of the two average predictions) and ``flip`` (whether the decision
+        changed, where labels can be counted).
     """
+    v, spread = revealed.impact.impact, revealed.spread
     frame = pd.DataFrame(
         {
-            "impact_missing": missing.impact,
-            "impact_complete": complete.impact,
-            "gap": missing.impact - complete.impact,
-            "realised_change": outcome.distance(missing.prediction, complete.prediction),
+            "impact_missing": v,
+            "impact_complete": spread,
+            "gap": v - spread,
+            "realised_change": outcome.distance(revealed.now, revealed.then),
         }
     )
-    now, then = outcome.decide(missing.prediction), outcome.decide(complete.prediction)
+    now, then = outcome.decide(revealed.now), outcome.decide(revealed.then)
     if now is None or then is None:
         return frame
     return frame.assign(flip=(now != then).reshape(len(frame), -1).any(1))

@@ -39,8 +39,8 @@ from torch import Tensor, nn
 from primo_pyro.baselines.base import NetworkClassifier, require_roles
 from primo_pyro.baselines.generative import Decoder, flattened, with_label
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.conditionals import DiagNormal
 from primo_pyro.program.encoders import MLP, Encoders
+from primo_pyro.program.priors import DiagNormal
 
 
 def maximum_mean_discrepancy(a: Tensor, b: Tensor) -> Tensor:

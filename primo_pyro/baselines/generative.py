@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from primo_pyro.baselines.base import NetworkClassifier
+from primo_pyro.draws import standard_normal_points
 from primo_pyro.modalities import Modalities
-from primo_pyro.prediction import Summary, standard_normal_points, summarise_draws
+from primo_pyro.prediction import Summary, summarise_draws
 from primo_pyro.program.encoders import MLP, Standardise, as_input
 
 CELLS_AT_A_TIME = 2**15  # rows times draws in predictions; larger blocks leave the cache

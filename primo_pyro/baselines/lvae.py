@@ -41,8 +41,9 @@ from primo_pyro.baselines.generative import LatentClassifier, flattened, with_la
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import draw
-from primo_pyro.program.conditionals import DiagNormal, Likelihood
+from primo_pyro.program.conditionals import Likelihood
 from primo_pyro.program.encoders import Encoders, Representations
+from primo_pyro.program.priors import DiagNormal, Latent
 
 MAX_DRAWN = 4096  # numbers of the absent modalities together, drawn and encoded anew for every draw and row
 
@@ -68,7 +69,7 @@ class CovariateModel(PyroModule):
         )
         self.prior = DiagNormal(fused, hidden_dim, latent_dim)
         self.likelihood = Likelihood(
-            encoder, {"z": latent_dim}, encoder.out_features, hidden_dim, num_classes, dropout
+            encoder, {"z": Latent((), latent_dim)}, encoder.out_features, hidden_dim, num_classes, dropout
         )
 
     def forward(self, x: Modalities, y: Tensor | None = None) -> Tensor:

@@ -40,9 +40,9 @@ from torch import Tensor, nn
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.conditionals import DiagNormal
 from primo_pyro.program.encoders import Encoders
 from primo_pyro.program.objective import ImportanceELBO
+from primo_pyro.program.priors import DiagNormal
 
 
 class Stratum(TorchDistribution):

@@ -37,8 +37,8 @@ from torch.nn import functional as F
 
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.conditionals import DiagNormal
 from primo_pyro.program.encoders import Encoders
+from primo_pyro.program.priors import DiagNormal
 
 
 class ProductGuide(PyroModule):

@@ -11,32 +11,11 @@ from collections.abc import Iterable, Mapping
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from primo_pyro.program.encoders import MLP, Representations
+from primo_pyro.program.encoders import Representations
+from primo_pyro.program.priors import DiagNormal, Latent
 
-__all__ = ["BatchNormDiagNormal", "DiagNormal", "DropoutOfRows", "Likelihood"]
-
-
-class DiagNormal(nn.Module):
-    """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
-
-    At initialisation sigma is near 1 and mu near 0: the prior starts close to N(0, I).
-    """
-
-    def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, dropout: float = 0.0):
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.net = MLP(in_features, hidden_dim, 2 * latent_dim, dropout=dropout)
-
-    def location_and_scale(self, given: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, in_features]`` to two ``[B, d]``."""
-        loc, raw = self.net(given).chunk(2, dim=-1)
-        return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
-
-    def forward(self, h: Representations) -> dist.Distribution:
-        loc, scale = self.location_and_scale(h.fused())
-        return dist.Normal(loc, scale).to_event(1)
+__all__ = ["BatchNormDiagNormal", "DropoutOfRows", "Likelihood"]
 
 
 class BatchNormDiagNormal(DiagNormal):
@@ -86,7 +65,7 @@ class Likelihood(nn.Module):
     observed
         Modalities whose representations it sees directly.
     latents
-        Name to size d of each latent.
+        The latents by name. Where one is not in play, a learnt constant stands for it, if there are several.
     in_features
         Size H of a representation.
     num_parameters
@@ -96,7 +75,7 @@ class Likelihood(nn.Module):
     def __init__(
         self,
         observed: Iterable[str],
-        latents: Mapping[str, int],
+        latents: Mapping[str, Latent],
         in_features: int,
         hidden_dim: int,
         num_parameters: int,
@@ -107,8 +86,11 @@ class Likelihood(nn.Module):
             {name: nn.Linear(in_features, hidden_dim, bias=False) for name in observed}
         )
         self.from_latent = nn.ModuleDict(
-            {name: nn.Linear(dim, hidden_dim, bias=False) for name, dim in latents.items()}
+            {name: nn.Linear(latent.dim, hidden_dim, bias=False) for name, latent in latents.items()}
         )
+        self.about = {name: latent.about for name, latent in latents.items()}
+        several = latents if len(latents) > 1 else ()
+        self.not_in_play = nn.ParameterDict({name: torch.zeros(hidden_dim) for name in several})
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
         self.head = nn.Sequential(
             nn.ReLU(inplace=True), DropoutOfRows(dropout), nn.Linear(hidden_dim, num_parameters)
@@ -119,5 +101,12 @@ class Likelihood(nn.Module):
         for name, linear in self.from_observed.items():
             hidden = hidden + linear(h.values[name])
         for name, linear in self.from_latent.items():
-            hidden = hidden + z[name] @ linear.weight.T  # faster than linear(z) where d is small
+            in_play = h.in_play(self.about[name])  # [B]; True or False for all rows
+            if in_play is False:
+                hidden = hidden + self.not_in_play[name]
+                continue
+            told = z[name] @ linear.weight.T  # faster than linear(z) where d is small
+            if in_play is not True:
+                told = torch.where(in_play[:, None], told, self.not_in_play[name])
+            hidden = hidden + told
         return self.head(hidden)

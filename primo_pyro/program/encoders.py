@@ -163,28 +163,65 @@ def encoder_for(
 
 
 class Representations:
-    """One representation ``[B, H]`` per modality, exactly zero in the rows where the modality is absent."""
+    """One representation ``[B, H]`` per modality, exactly zero in the rows where the modality is absent.
 
-    def __init__(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]):
+    Of the absent modalities, rows may ask about some and leave others out of the story. By default each asks
+    about all.
+
+    Parameters
+    ----------
+    values
+        Modality to ``[B, H]``.
+    present
+        Modality to booleans ``[B]``.
+    asked
+        Modality to booleans ``[B]``: whether a row asks about it while it is absent. None: all rows about all.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        asked: Mapping[str, Tensor] | None = None,
+    ):
         self.values = dict(values)
         self.present = dict(present)
+        self.asked = None if asked is None else dict(asked)
 
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
     def __getitem__(self, rows) -> Representations:
         """The representations of some rows."""
-        return Representations(
-            {name: v[rows] for name, v in self.values.items()},
-            {name: p[rows] for name, p in self.present.items()},
-        )
+        parts = (self.values, self.present, self.asked)
+        return Representations(*(p and {name: t[rows] for name, t in p.items()} for p in parts))
 
     def drop(self, *names: str) -> Representations:
         """The same rows as if these modalities were absent in each."""
-        return Representations(
-            self.values | {name: torch.zeros_like(self.values[name]) for name in names},
-            self.present | {name: torch.zeros_like(self.present[name]) for name in names},
-        )
+        return self.hide({name: torch.ones_like(self.present[name]) for name in names})
+
+    def hide(self, where: Mapping[str, Tensor]) -> Representations:
+        """The same rows as if each of these modalities were absent ``where`` its booleans ``[B]`` say so."""
+        values = {m: self.values[m].masked_fill(rows[:, None], 0.0) for m, rows in where.items()}
+        present = {m: self.present[m] & ~rows for m, rows in where.items()}
+        return Representations(self.values | values, self.present | present, self.asked)
+
+    def ask(self, about: Mapping[str, Tensor] | Iterable[str]) -> Representations:
+        """The same rows, each asking about these absent modalities alone: names, or booleans ``[B]``."""
+        if not isinstance(about, Mapping):
+            about = {m: torch.ones_like(self.present[m]) for m in about}
+        asked = {m: about.get(m, torch.zeros_like(p)) for m, p in self.present.items()}
+        return Representations(self.values, self.present, asked)
+
+    def in_play(self, about: Iterable[str]) -> Tensor | bool:
+        """Rows ``[B]`` in which a latent about these modalities is part of the story; True or False for all.
+
+        It is where one of them is present, or absent and asked about.
+        """
+        if self.asked is None:
+            return True
+        rows = torch.stack([self.present[m] | self.asked[m] for m in about]).any(0)
+        return True if rows.all() else rows if rows.any() else False
 
     def all_present(self, names: Iterable[str]) -> Tensor:
         """Booleans ``[B]``: rows in which each of these modalities is present."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
+from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -63,12 +64,16 @@ class PrimoGuide(PyroModule):
         self.proposes_from_prior = proposes_from_prior
 
     def forward(self, x: Modalities | Representations, y: Tensor) -> None:
-        """Draw every latent for labels ``y``."""
+        """Draw every latent in play for labels ``y``."""
         h, label = encode(self, x), self.outcome.features(y)
         with pyro.plate("data", len(h), dim=-1):
             for name, posterior in self.posterior.items():
-                q = posterior(h, label)
-                if self.proposes_from_prior:
-                    known = h.all_present(self.latents[name].about)  # [B]
-                    q = dist.MaskedMixture(known, q, self.prior[name](h), validate_args=False)
-                pyro.sample(f"z_{name}", q)
+                about = self.latents[name].about
+                in_play = h.in_play(about)  # [B]; True or False for all rows
+                if in_play is not False:
+                    q = posterior(h, label)
+                    if self.proposes_from_prior:
+                        p = self.prior[name](h)
+                        q = dist.MaskedMixture(h.all_present(about), q, p, validate_args=False)
+                    with poutine.mask(mask=in_play):
+                        pyro.sample(f"z_{name}", q)

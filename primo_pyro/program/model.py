@@ -2,14 +2,20 @@
 
 For each row, with h_m = encoder_m(x_m), and h_m = 0 where modality m is absent::
 
-    z_l | available  ~  p_omega(z_l | h)        for each latent l; Normal(mu(h), diag(sigma(h)^2))
+    z_l | available  ~  p_omega(z_l | h)        for each latent l in play; Normal(mu(h), diag(sigma(h)^2))
     y   | x_o, z     ~  p_theta(y | h_o, z)     Categorical
 
 Both distributions are defaults: a latent may have any prior (`Latent`), a label any `Outcome`. There is one
 latent for each modality that may be absent, unless the model is told otherwise. z stands for what that
 modality would tell about the label, and for nothing else: x_m is never reconstructed. Its prior conditions on
 all that is available, so that it narrows when x_m arrives, and holds nothing that other modalities have told
-already. With one such modality this is Eq. 1 of the paper.
+already.
+
+A latent is in play where its modality is present, or absent and asked about; one that is not in play is not
+drawn, and the likelihood sees a constant in its place. A prediction asks about all that is absent. What one
+absent modality alone would change is asked with its latent alone in play: were the latents of the others
+drawn too, the modality would seem to tell less, for they tell parts of the same (docs/objective.md). With one
+modality that may be absent its latent always is in play, and this is Eq. 1 of the paper.
 """
 
 from __future__ import annotations
@@ -17,6 +23,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyro
+import torch
+from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -90,15 +98,22 @@ class PrimoModel(PyroModule):
             {name: latent.prior(fused, hidden_dim, latent.dim) for name, latent in latents.items()}
         )
         observed = [name for name in encoder if name not in self.optional]
-        sizes = {name: latent.dim for name, latent in latents.items()}
         self.likelihood = Likelihood(
-            observed, sizes, encoder.out_features, hidden_dim, outcome.num_parameters, dropout
+            observed, self.latents, encoder.out_features, hidden_dim, outcome.num_parameters, dropout
         )
 
     @property
     def optional(self) -> tuple[str, ...]:
         """The modalities that may be absent: those that some latent is about."""
         return tuple(dict.fromkeys(m for latent in self.latents.values() for m in latent.about))
+
+    def something_absent(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
+        """Booleans ``[B]``: rows in which a latent is in play whose modality is absent."""
+        h = encode(self, x)
+        rows = torch.zeros(len(h), dtype=torch.bool, device=h.fused().device)
+        for latent in self.latents.values():
+            rows = rows | (h.in_play(latent.about) & ~h.all_present(latent.about))
+        return rows
 
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``: drawn, or ``y`` where given."""
@@ -110,7 +125,10 @@ class PrimoModel(PyroModule):
         """What happens to each row, inside the plate over rows."""
         z = {}
         for name, prior in self.prior.items():
-            z[name] = pyro.sample(f"z_{name}", prior(h))  # [B, d], or [K, B, d] under K draws
+            in_play = h.in_play(self.latents[name].about)  # [B]; True or False for all rows
+            if in_play is not False:
+                with poutine.mask(mask=in_play):
+                    z[name] = pyro.sample(f"z_{name}", prior(h))  # [B, d], or [K, B, d] under K draws
         parameters = self.likelihood(h, z)  # [B, P], or [K, B, P]
         pyro.deterministic(self.outcome.parameters_site, parameters, event_dim=1)
         return pyro.sample("y", self.outcome.distribution(parameters), obs=y)

@@ -5,11 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from torch import nn
+import pyro.distributions as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from primo_pyro.program.conditionals import DiagNormal
+from primo_pyro.program.encoders import MLP, Representations
 
-__all__ = ["Latent", "one_latent_each"]
+__all__ = ["DiagNormal", "Latent", "one_latent_each"]
+
+
+class DiagNormal(nn.Module):
+    """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
+
+    At initialisation sigma is near 1 and mu near 0: the prior starts close to N(0, I).
+    """
+
+    def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.net = MLP(in_features, hidden_dim, 2 * latent_dim, dropout=dropout)
+
+    def location_and_scale(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, in_features]`` to two ``[B, d]``."""
+        loc, raw = self.net(given).chunk(2, dim=-1)
+        return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
+
+    def forward(self, h: Representations) -> dist.Distribution:
+        loc, scale = self.location_and_scale(h.fused())
+        return dist.Normal(loc, scale).to_event(1)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,300 @@
+"""Questions about impact, the same for labels of any kind: how much, was it true, what to measure next."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from primo_pyro.analysis.acquisition import rank_acquisitions
+from primo_pyro.analysis.calibration import ImpactCalibrator
+from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
+from primo_pyro.errors import FewRowsWarning, ModalityError
+from primo_pyro.modalities import Modalities
+from primo_pyro.prediction import summarise, summarise_until
+
+__all__ = ["EACH", "Asked", "ImpactQuestions"]
+
+Asked = str | Iterable[str] | None  # a modality, a set of them, or None: all that is absent
+EACH = "each"
+FEW_ROWS = 50  # a calibration on fewer is mostly noise
+
+
+class ImpactQuestions:
+    """What absent modalities would change; a part of `PrimoEstimator`."""
+
+    def predictive_impact(self, x, modality: Asked = None, tolerance: float | None = None) -> pd.DataFrame:
+        """How much what is absent would change each row's prediction.
+
+        Parameters
+        ----------
+        x
+            Rows with any pattern of absence.
+        modality
+            The optional modality that would be revealed, or a set of them, others staying as they are; None:
+            all that are absent together; ``"each"``: one after another.
+        tolerance
+            Draws are doubled for those rows whose ``impact_se`` is above it, up to 16,384.
+
+        Returns
+        -------
+        DataFrame
+            A line per row; with ``"each"`` a line per row and modality, named in the columns ``row`` and
+            ``modality``. ``impact`` is V (Eq. 9): the expected distance between the prediction once the
+            modality is known and the prediction now, in the outcome's units; for classes the total variation
+            distance, between 0 and 1 - 1/C. It is 0 where the modality is present, and NaN where a modality
+            is absent that has no latent. ``impact_se`` is its Monte Carlo standard error,
+            ``impact_normalised`` is V over the outcome's largest V, ``flip_probability`` the share of draws
+            that change the most probable label (not for numbers), ``information_gain`` the expected drop in
+            log loss in nats. ``spread`` is how far single draws lie from the prediction over all latents in
+            play, those of present modalities too (on complete rows the paper's V_complete). After
+            `calibrate_impact` also ``expected_change``: what V has meant on rows that were checked.
+
+        Raises
+        ------
+        ModalityError
+            Where the modality is not optional.
+
+        Warns
+        -----
+        ToleranceWarning
+            Where so many draws are not enough for the tolerance.
+        """
+        x = self._as_known_rows(x)
+        if isinstance(modality, str) and modality == EACH:
+            self._require_optional()
+            parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
+            frame = pd.concat(parts, keys=self.optional_, names=["modality", "row"]).reset_index()
+            columns = ["row", "modality", *parts[0].columns]
+            order = np.argsort(frame["row"].to_numpy(), kind="stable")
+            return frame.loc[order, columns].reset_index(drop=True)
+        return self._impact_of(x, self._optional_names(modality), tolerance)
+
+    def _impact_of(self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None):
+        asked = self.optional_ if about is None else about
+        absent = np.stack([~x.present[m] for m in asked], axis=1) if asked else np.zeros((len(x), 0), bool)
+        rows = (
+            absent.any(1) if about is not None else np.ones(len(x), bool)
+        )  # where nothing is to be asked: 0
+        frame = self._drawn_impact(x[rows], about, tolerance) if rows.any() else None
+        if frame is None or not rows.all():
+            like = self._drawn_impact(x[:1], (), None) if frame is None else frame
+            every = pd.DataFrame(0.0, index=np.arange(len(x)), columns=like.columns)
+            if frame is not None:
+                every.loc[rows] = frame.to_numpy()
+            frame = every
+        unknown = np.zeros(len(x), bool)
+        for name in set(x.names) - set(self.optional_):
+            unknown |= ~x.present[name]
+        frame.loc[unknown] = np.nan
+        return self._with_expected_change(frame, asked, absent, about)
+
+    def _drawn_impact(self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None):
+        if tolerance is None:
+            summary = summarise(self.model_, x, **self._drawn(), about=about)
+        else:
+            summary = summarise_until(self.model_, x, tolerance, **self._drawn(), about=about)
+        return impact_frame(summary, self.model_.outcome)
+
+    def impact_gap(self, x, modality: Asked = None) -> pd.DataFrame:
+        """Hide a modality, predict its impact, reveal it, and measure what really changed.
+
+        Parameters
+        ----------
+        x
+            Rows in which the modality is present. What else is absent stays absent.
+        modality
+            The modality to hide, or a set of them; None: all optional ones that a row has.
+
+        Returns
+        -------
+        DataFrame
+            ``impact_missing`` is V of the hidden modality, ``impact_complete`` the spread of the draws that
+            remains when it is revealed, ``gap`` their difference, ``realised_change`` the distance between
+            the predictions without and with it and ``flip`` whether the label changed (not for numbers).
+
+        Raises
+        ------
+        ModalityError
+            Where the modality is not optional, or absent in some row.
+        """
+        return impact_gap(self._reveal(self._as_known_rows(x), modality), self.model_.outcome)
+
+    def _reveal(self, x: Modalities, modality: Asked) -> Revealed:
+        """What is predicted of rows without and with modalities that they have."""
+        self._require_optional()
+        names = self._optional_names(modality)
+        if names is None:
+            hidden = {m: x.present[m] for m in self.optional_}
+            without = int((~np.any(list(hidden.values()), axis=0)).sum())
+            if without:
+                raise ModalityError(
+                    f"{without} of {len(x)} rows have none of the optional modalities ({', '.join(hidden)}); "
+                    "expected rows with something to hide. Leave them out."
+                )
+        else:
+            hidden = {m: np.ones(len(x), bool) for m in names}
+            for name in names:
+                absent = len(x) - int(x.present[name].sum())
+                if absent:
+                    raise ModalityError(
+                        f"Modality {name!r} is absent in {absent} of {len(x)} rows; expected rows that have it. "
+                        f"Pass x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
+                    )
+        missing = x
+        for name, rows in hidden.items():
+            missing = missing.drop(name, where=rows)
+        now, then = self.summarise(missing), self.summarise(x)
+        if x.select(*self.optional_).complete.all() and names in (None, self.optional_):
+            return Revealed(now.prediction, then.prediction, now, then.spread)
+        impact = summarise(self.model_, missing, **self._drawn(), about=hidden)
+        remaining = summarise(self.model_, x, **self._drawn(), about=())
+        return Revealed(now.prediction, then.prediction, impact, remaining.spread)
+
+    def calibrate_impact(self, x, y=None, modality: Asked = None) -> Self:
+        """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
+
+        A monotone map from V to the realised change (`primo_pyro.analysis.calibration.ImpactCalibrator`) is
+        kept in ``impact_calibrators_``; `predictive_impact` then reports ``expected_change`` too. Training
+        anew forgets it.
+
+        Parameters
+        ----------
+        x
+            Rows that were not trained on; some hundreds at least. For each modality those that have it serve;
+            what else is absent stays absent.
+        y
+            Not looked at: predictions before and after are compared with each other, not with labels.
+        modality
+            A set of modalities to calibrate together, beside what has been calibrated. None: each optional
+            modality, and all that a row has together.
+
+        Raises
+        ------
+        ModalityError
+            Where no row has the modality, or nothing is optional.
+
+        Warns
+        -----
+        FewRowsWarning
+            Where fewer than 50 rows have it.
+        """
+        check_is_fitted(self, "model_")
+        self._require_optional()
+        x = self._as_known_rows(x)
+        names = self._optional_names(modality)
+        calibrators = dict(getattr(self, "impact_calibrators_", {})) if names is not None else {}
+        sets = [names] if names is not None else [(m,) for m in self.optional_]
+        for about in sets:
+            rows = np.logical_and.reduce([x.present[m] for m in about])
+            calibrators[_key(about)] = self._calibrator(x[rows], about)
+        if names is None:
+            several = np.logical_or.reduce([x.present[m] for m in self.optional_])
+            together = len(self.optional_) > 1
+            calibrators[None] = (
+                self._calibrator(x[several], None) if together else calibrators[self.optional_[0]]
+            )
+        self.impact_calibrators_ = calibrators
+        return self
+
+    def _calibrator(self, x: Modalities, about: tuple[str, ...] | None) -> ImpactCalibrator:
+        what = " and ".join(about or self.optional_)
+        if len(x) == 0:
+            raise ModalityError(
+                f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
+            )
+        if len(x) < FEW_ROWS:
+            warnings.warn(
+                f"{len(x)} rows have {what}; expected some hundreds. The expected change of so few is mostly "
+                "chance. Pass more rows that have it.",
+                FewRowsWarning,
+                stacklevel=3,
+            )
+        gap = impact_gap(self._reveal(x, about), self.model_.outcome)
+        return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
+
+    def _with_expected_change(self, frame, asked, absent: np.ndarray, about) -> pd.DataFrame:
+        calibrators = getattr(self, "impact_calibrators_", {})
+        key = None if about is None else _key(about)
+        if key not in calibrators and None not in calibrators:
+            return frame
+        # A set that was not calibrated itself is judged by what all that is absent has meant.
+        change = calibrators.get(key, calibrators.get(None)).predict(frame["impact"])
+        for name, is_absent in zip(asked, absent.T, strict=True):
+            alone = is_absent & (absent.sum(1) == 1)  # in these rows it is what the modality alone has meant
+            if name in calibrators:
+                change[alone] = calibrators[name].predict(frame["impact"][alone])
+        return frame.assign(expected_change=np.where(absent.any(1), change, 0.0))
+
+    def rank_acquisitions(
+        self, x, costs: Mapping[str, object] | None = None, sets: Iterable[Iterable[str]] = ()
+    ) -> pd.DataFrame:
+        """What to measure next: absent modalities of all rows, by expected change per cost.
+
+        Parameters
+        ----------
+        x
+            Rows with modalities absent.
+        costs
+            For each optional modality its cost, one number or one a row, all positive, in any unit; None: 1.
+            A set costs the sum of its members.
+        sets
+            Sets of modalities that may be acquired together, ranked beside the single ones in rows that lack
+            all of their members.
+
+        Returns
+        -------
+        DataFrame
+            A line per absent modality (or set) of each row, the most worthwhile first: ``row, modality``
+            (names of a set are joined by " + "), ``impact`` (V of revealing it, others staying as they are),
+            ``information_gain`` in nats, ``expected_change`` (after `calibrate_impact`), ``cost``, and
+            ``change_per_cost``, by which they are ordered: ``expected_change``, or ``impact`` without
+            calibration, over the cost.
+
+        Raises
+        ------
+        CostError
+            Where a cost is missing, not positive, or not one a row.
+        ModalityError
+            Where nothing is absent, or a set names what is not optional.
+        """
+        x = self._as_known_rows(x)
+        asked = [(m,) for m in self.optional_] + [self._optional_names(names) for names in sets]
+        absent = {
+            about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
+        }
+        impacts = {
+            about: self._impact_of(x[rows], about, None) for about, rows in absent.items() if len(rows)
+        }
+        return rank_acquisitions(absent, impacts, costs, len(x))
+
+    # --- What the estimator has --------------------------------------------------------------------------
+
+    def _require_optional(self) -> None:
+        if not self.optional_:
+            raise ModalityError(
+                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
+                "Fit with rows in which one is absent, or name it in optional."
+            )
+
+    def _optional_names(self, modality: Asked) -> tuple[str, ...] | None:
+        """Names in the order of ``optional_``; None stays None."""
+        if modality is None:
+            return None
+        names = (modality,) if isinstance(modality, str) else tuple(modality)
+        for name in names:
+            if name not in self.optional_:
+                raise ModalityError(
+                    f"{name!r} has no latent; the optional modalities are {list(self.optional_)}. Choose "
+                    "among them, or fit with it in optional."
+                )
+        return tuple(m for m in self.optional_ if m in names)
+
+
+def _key(about: tuple[str, ...]) -> str:
+    """Of a set in ``impact_calibrators_``."""
+    return " + ".join(about)
