@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED
+from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
+from primo_pyro.studies.runner import chosen_methods, make_parser
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
-HELPERS = {"common.py", "figures.py"}  # the second is run on what the examples have kept
+HELPERS = {"figures.py"}  # run on what the examples have kept
 COMMON = ["--seeds", "1", "--epochs", "2", "--jobs", "1"]
 
 
@@ -113,12 +114,9 @@ def python(name, flags, data):
     return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
-def test_methods_are_a_set_or_names_and_primo(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    import common
-
+def test_methods_are_a_set_or_names_and_primo(capsys):
     def chosen(*flags):
-        return common.methods_of(common.parser("", XOR, out="out", rows=1).parse_args(flags))
+        return chosen_methods(make_parser("", XOR, out="out", rows=1).parse_args(flags))
 
     default = [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED, "primo (paper)", "primo"]
     assert chosen() == chosen("--methods", "default") == default

@@ -65,7 +65,7 @@ def test_three_modalities_are_absent_where_they_really_are(data):
 def test_wrong_files_and_numbers_are_said_at_once(data, tmp_path):
     with pytest.raises(DataNotFoundError, match="was not found"):
         mimic3(path=tmp_path)
-    with pytest.raises(PrimoError, match="rows is 0; at least 1"):
+    with pytest.raises(PrimoError, match="rows is 0; expected at least 1"):
         av_mnist(rows=0, path=data)
     with pytest.raises(PrimoError, match="'audio' or 'image'"):
         av_mnist("smell", path=data)

@@ -13,9 +13,10 @@ from primo_pyro.baselines.imputation import MAX_FEATURES
 from primo_pyro.data import make_xor
 from primo_pyro.data.xor import BAYES_ACCURACY
 from primo_pyro.errors import ModalityError
-from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare
+from primo_pyro.studies.comparison import compare
+from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
-from primo_pyro.studies.tasks import xor
+from primo_pyro.studies.tasks import Task, xor
 
 
 def test_tidy_results():
