@@ -4,8 +4,8 @@
 
 Every row of the table is an `Objective`; all are trained alike, with the settings of
 `primo_pyro.studies.protocols`. A row ``+ piece`` has that piece and all those above it, ``calibrated`` has
-all pieces, ``calibrated - piece`` all but one. Beside them stand networks whose scores a good latent comes near:
-unimodal, multimodal on the complete rows, and multimodal on rows in which nothing was dropped.
+all pieces, ``calibrated - piece`` all but one. Beside them stand networks whose scores a good latent comes
+near: unimodal, multimodal on the complete rows, and multimodal on rows in which nothing was dropped.
 
 Choose settings with ``--part validation``: it scores rows of the training part and does not read test rows.
 ``--picture FILE`` draws the latents of the paper's objective and the calibrated one on XOR.

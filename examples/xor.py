@@ -148,8 +148,8 @@ def main() -> None:
         rows,
         ("o", "m"),
         heads,
-        "Labels predicted in the plane of o and m, one draw a row. Where o < 0 the label hangs on m:\n"
-        "without m (above) draws should say both, with m (below) the quadrants should part. "
+        "Labels predicted in the plane of o and m, one draw for each row. Where o < 0 the label depends on\n"
+        "m: without m (above) both labels should occur there, with m (below) one label in each quadrant. "
         "Accuracy is that of the average over draws.",
         args.out / "labels.png",
     )
@@ -157,7 +157,7 @@ def main() -> None:
         rows.dropna(subset=["first", "second"]).rename(columns={"first": "latent 1", "second": "latent 2"}),
         ("latent 1", "latent 2"),
         {place: head.split(", accuracy")[0] for place, head in heads.items()},
-        "Where the latents lie, one draw a row, in the colour of the label that is predicted there.\n"
+        "Latents, one draw for each row, in the colour of the label that is predicted there.\n"
         "Methods without draws: their representations. Of more than two dimensions two principal components.",
         args.out / "latents.png",
     )

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 
 from primo_pyro.analysis import plots
 from primo_pyro.analysis.acquisition import acquisition_curves
+from primo_pyro.errors import DrawsError
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_method_scores_are_means_and_deviations_over_seeds(ax):
     np.testing.assert_allclose(sorted(dots["complete"]), [0.65, 0.98])
     (bar,) = ax.containers[0].lines[2][0].get_segments()
     assert bar[1, 0] - bar[0, 0] == pytest.approx(2 * np.std([0.64, 0.66], ddof=1))
-    assert "dashed line" in ax.get_title(loc="left")
+    assert "best possible" in ax.get_title(loc="left")
     plain = plots.method_scores(pd.DataFrame(lines), "accuracy", "Accuracy", ax=plt.figure().subplots())
     assert plain.get_title(loc="left") == "Accuracy of each method"
     plt.close(plain.figure)
@@ -143,11 +144,17 @@ def test_acquisition_curve_says_what_its_first_score_recovers(ax):
     assert title == "Revealing 30% by cost brings 60% of the gain, at random 30%"
 
 
+def test_acquisition_curve_of_an_unknown_metric_names_the_known_ones():
+    curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": 0.3})
+    with pytest.raises(DrawsError, match="metric is 'accuracy'; expected one of log_loss, auroc"):
+        plots.acquisition_curve(curves, "accuracy")
+
+
 @pytest.mark.parametrize("after", [0.3, 0.4])
 def test_acquisition_curve_says_where_revealing_does_not_help(ax, after):
     curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": [0.3, after]})
     plots.acquisition_curve(curves, modality="sound", ax=ax)
-    assert ax.get_title(loc="left") == "Revealing sound does not lower the log loss on the whole"
+    assert ax.get_title(loc="left") == "Revealing sound does not lower the log loss over all rows"
 
 
 def test_bias_map_puts_each_seed_at_its_two_distances(ax):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from primo_pyro.analysis.calibration import impact_calibration
 from primo_pyro.analysis.scores import scores
-from primo_pyro.errors import ModalityError, PrimoWarning
+from primo_pyro.errors import ModalityError, PrimoError, PrimoWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.outcomes import total_variation
 from primo_pyro.studies.methods import IMPACT_RIVALS, METHODS, NEVER_DROPPED, SLOW, Method, settings_of
@@ -119,7 +119,7 @@ def compare(
 
     Raises
     ------
-    ValueError
+    PrimoError
         For an unknown method.
     ModalityError
         Where no method can do the task.
@@ -140,7 +140,10 @@ def compare(
         methods = list(methods)
         unknown = [method for method in methods if method not in METHODS]
         if unknown:
-            raise ValueError(f"There is no method {unknown[0]!r}; choose among {', '.join(METHODS)}.")
+            raise PrimoError(
+                f"method is {unknown[0]!r}; expected one of {', '.join(METHODS)}. Choose among them, or pass "
+                "a mapping from names of your own to functions."
+            )
         methods = {method: METHODS[method] for method in methods}
     of_method = {
         method: settings_of(method, settings, primo_settings or {}, own_settings or {}) for method in methods

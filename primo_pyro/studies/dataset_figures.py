@@ -137,7 +137,7 @@ def _draw_digit(ax: Axes, x: Modalities, modality: str) -> None:
     else:  # low tones at the bottom
         ax.imshow(values, cmap="magma", origin="lower", aspect="auto", extent=(0, 1, 0, 4))
         ax.set(xlabel="time, s", ylabel="frequency, kHz")
-    ax.set_title(f"seen: the {modality}", loc="left", fontsize="medium")
+    ax.set_title(f"observed: the {modality}", loc="left", fontsize="medium")
 
 
 def _avmnist(models: Mapping[str, PrimoClassifier], out: Path) -> list[RevealedRows]:

@@ -160,8 +160,8 @@ def rows_picture(
     figure = new_figure(3.3 * columns, 2 * (0.7 + 2.9 * panels))
     halves = figure.subfigures(2, hspace=0.04)
     heads = (
-        f"Highest V: the prediction hangs most on {rows.optional}",
-        f"Lowest V: it hangs least on {rows.optional}",
+        f"Highest V: the prediction depends most on {rows.optional}",
+        f"Lowest V: it depends least on {rows.optional}",
     )
     for half, head in zip(halves, heads, strict=True):
         half.suptitle(f"{rows.task.name}. {head}", x=0.01, ha="left", weight="bold")

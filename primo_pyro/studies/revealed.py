@@ -25,7 +25,7 @@ MODALITY_NAMES = {"series": "first day's series", "vitals": "vital signs", "labs
 
 @dataclass(frozen=True)
 class RevealedRows:
-    """N complete test rows with what PRIMO says of them, optional modalities hidden and then revealed.
+    """N complete test rows and PRIMO's results for them, optional modalities hidden and then revealed.
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ def impact_checks(parts: Sequence[RevealedRows], curves: Sequence[pd.DataFrame])
 
 GAINS = ("recovered", "area")
 CHECK_COLUMNS = {
-    "slope": "change / foretold",
+    "slope": "change / expected",
     "calibration_error": "bins off by",
     "rank_correlation": "rank corr.",
     "lift": "lift of top 10 %",
@@ -214,4 +214,4 @@ def print_checks(checks: pd.DataFrame) -> None:
     table = checks.pivot_table(index=["dataset", "score"], columns="metric", values="value", sort=False)
     table = table.reindex(columns=list(CHECK_COLUMNS)).rename(columns=CHECK_COLUMNS).rename_axis(columns=None)
     text = table.to_string(float_format="{:.3f}".format, na_rep="", line_width=200)
-    print(f"\nIs impact true, and of use? Test rows, hidden and then revealed\n{text}\n")
+    print(f"\nIs impact right and useful? Test rows, optional modalities hidden and then revealed\n{text}\n")

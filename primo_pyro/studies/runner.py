@@ -91,9 +91,9 @@ def make_parser(
         choices=[*METHOD_SETS, *METHODS],
         default=["default"],
         metavar="METHOD",
-        help="to compare, beside PRIMO: default, all, or some of " + ", ".join(map(repr, OTHERS)),
+        help="methods to compare with PRIMO: default, all, or some of " + ", ".join(map(repr, OTHERS)),
     )
-    parser.add_argument("--objective", choices=list(PRIMO_METHODS), default="both", help="of PRIMO")
+    parser.add_argument("--objective", choices=list(PRIMO_METHODS), default="both", help="objective of PRIMO")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     return parser

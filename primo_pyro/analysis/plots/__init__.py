@@ -1,9 +1,9 @@
 """Pictures of impact, of labels and of methods: a frame and an ``Axes`` in, the ``Axes`` out.
 
-Every function draws on ``ax``, or on the current axes where ``ax`` is None, and returns the axes, for a title
-or a limit of your own. The colours can be told apart by colour-blind readers; what matters differs in line
-style, marker or label as well. Distances (V, gap, change) are total variation distances between two
-predictions, from 0 to 1 and without unit.
+Every function returns the axes that it drew on, for a title or a limit of your own. The colours can be told
+apart by colour-blind readers; what matters differs in line style, marker or label as well. Distances (V, gap,
+change) are total variation distances between two predictions, from 0 to 1 and without unit. Figure numbers
+are those of the paper.
 """
 
 from primo_pyro.analysis.plots.impact import (

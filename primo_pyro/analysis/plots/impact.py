@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from numpy.typing import ArrayLike
 
 from primo_pyro.analysis.acquisition import SHARE, acquisition_summary
 from primo_pyro.analysis.plots.style import (
@@ -21,6 +22,7 @@ from primo_pyro.analysis.plots.style import (
     RED,
     titled_axes,
 )
+from primo_pyro.errors import DrawsError
 
 __all__ = [
     "acquisition_curve",
@@ -32,14 +34,21 @@ __all__ = [
 
 
 def impact_ecdf(frame: pd.DataFrame, modality: str = "the modality", ax: Axes | None = None) -> Axes:
-    """Share of rows whose V is at most so much, with the modality missing and with it (Figures 4, 5, 8).
+    """The share of rows with at most a given V, in both scenarios, missing and complete (Figures 4, 5, 8).
 
     Parameters
     ----------
     frame
-        ``impact_missing`` and ``impact_complete``, as of ``PrimoClassifier.impact_gap``.
+        ``impact_missing`` and ``impact_complete``, as from ``PrimoClassifier.impact_gap``.
     modality
-        Its name, for the title.
+        Name of the optional modality.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -66,23 +75,30 @@ def impact_ecdf(frame: pd.DataFrame, modality: str = "the modality", ax: Axes | 
     ax.set_ylabel("Share of rows with at most this V")
     ax.plot([0, median, median], [0.5, 0.5, 0], color=GREY, linewidth=1, linestyle=":")
     ax.set_xlim(left=0)
-    ax.legend(frameon=False)  # where it hides least: the curves may lie anywhere
+    ax.legend(frameon=False)  # where it covers least: the curves may lie anywhere
     return ax
 
 
 def gap_scatter(
     frame: pd.DataFrame, x: str = "o", y: str = "m", optional: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Where in the plane of two numbers the prediction hangs on the second (Figure 3, right).
+    """Where in the plane of two numbers the prediction depends on the second one (Figure 3, right).
 
     Parameters
     ----------
     frame
         The two numbers, and ``gap``: V_missing - V_complete.
     x, y
-        The columns of the observed and the hidden number.
+        The columns of the observed and the optional number.
     optional
-        Name of the hidden modality in the title; None: ``y``.
+        Name of the optional modality in the title; None: ``y``.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -106,7 +122,7 @@ def gap_scatter(
         ax=ax,
     )
     ax.set(xlabel=f"{x} (observed)", ylabel=f"{y} (hidden, then revealed)")
-    ax.set_title(f"Bright rows: the prediction hangs on {optional or y}", loc="left", fontsize="medium")
+    ax.set_title(f"Bright rows: the prediction depends on {optional or y}", loc="left", fontsize="medium")
     ax.axhline(0, color=GREY, linewidth=1, linestyle=":")
     ax.axvline(0, color=GREY, linewidth=1, linestyle=":")
     bar = ax.figure.colorbar(ScalarMappable(colours, "viridis"), ax=ax)
@@ -114,13 +130,20 @@ def gap_scatter(
     return ax
 
 
-def impact_against_truth(impact, truth, ax: Axes | None = None) -> Axes:
+def impact_against_truth(impact: ArrayLike, truth: ArrayLike, ax: Axes | None = None) -> Axes:
     """Predicted V against the exact V* of generated rows.
 
     Parameters
     ----------
     impact, truth
         V and V* ``[N]``.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -146,21 +169,28 @@ def impact_against_truth(impact, truth, ax: Axes | None = None) -> Axes:
 
 
 def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes | None = None) -> Axes:
-    """What V foretold, and what happened when the modality was revealed.
+    """Expected against realised change, when the modality is revealed.
 
     Parameters
     ----------
     bins
         From `primo_pyro.analysis.calibration.impact_calibration_bins`.
     slope
-        Mean realised over mean predicted change, for the title; None: computed from the bins.
+        Mean realised over mean expected change, for the title; None: computed from the bins.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
     >>> from matplotlib.figure import Figure
     >>> bins = {"rows": 50, "predicted": [0.1, 0.3], "realised": [0.1, 0.2], "realised_se": 0.01}
     >>> impact_calibration(pd.DataFrame(bins), ax=Figure().subplots()).get_title(loc="left")
-    'When revealed, predictions change 0.75 times as much as foretold'
+    'The realised change is 0.75 times the expected change'
     """
     if slope is None:
         slope = np.average(bins["realised"], weights=bins["rows"]) / np.average(
@@ -168,15 +198,15 @@ def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes 
         )
     ax = titled_axes(
         ax,
-        f"When revealed, predictions change {slope:.2f} times as much as foretold",
-        "Foretold change, mean of a bin (total variation distance)",
-        "Change when revealed, mean and 2 standard errors",
+        f"The realised change is {slope:.2f} times the expected change",
+        "Expected change, mean of a bin (total variation distance)",
+        "Realised change, mean and 2 standard errors",
     )
     top = 1.1 * max(bins["predicted"].max(), (bins["realised"] + 2 * bins["realised_se"]).max())
-    ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1, label="as foretold")
+    ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1, label="realised = expected")
     ax.errorbar(
         bins["predicted"], bins["realised"], yerr=2 * bins["realised_se"], color=BLUE, marker="o",
-        markersize=5, linewidth=1.5, capsize=3, label="change",
+        markersize=5, linewidth=1.5, capsize=3, label="realised change",
     )  # fmt: skip
     if "flip" in bins:
         label = "share of rows whose label changed"
@@ -187,11 +217,12 @@ def impact_calibration(bins: pd.DataFrame, slope: float | None = None, ax: Axes 
     return ax
 
 
+# Of each metric: the axis label, the sign of an improvement, and the improvement in words.
 METRICS = {
     "log_loss": ("Log loss over all rows (nats; lower is better)", -1, "lower the log loss"),
     "auroc": ("AUROC over all rows (higher is better)", 1, "raise the AUROC"),
 }
-STYLES = {  # a colour, a line and a width for each order that a reader will meet again
+STYLES = {  # colour, line style and line width of the orders that several pictures show
     "oracle": ("black", (0, (1, 1)), 1.5),
     "random": (GREY, (0, (4, 2)), 1.5),
     "V": (BLUE, "-", 2.5),
@@ -205,7 +236,7 @@ STYLES = {  # a colour, a line and a width for each order that a reader will mee
 def acquisition_curve(
     curves: pd.DataFrame, metric: str = "log_loss", modality: str = "the modality", ax: Axes | None = None
 ) -> Axes:
-    """How much better predictions get as the modality is revealed for more and more rows.
+    """The score of all predictions, as the modality is revealed for more and more rows.
 
     Parameters
     ----------
@@ -216,7 +247,19 @@ def acquisition_curve(
     metric
         ``"log_loss"`` or ``"auroc"``.
     modality
-        Its name, for the axis.
+        Name of the modality.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
+
+    Raises
+    ------
+    DrawsError
+        For an unknown metric.
 
     Examples
     --------
@@ -226,14 +269,16 @@ def acquisition_curve(
     >>> acquisition_curve(curves, modality="sound", ax=Figure().subplots()).get_title(loc="left")
     'Revealing 30% by V brings 60% of the gain'
     """
-    label, sign, betters = METRICS[metric]
+    if metric not in METRICS:
+        raise DrawsError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}. Choose one of them.")
+    label, sign, improvement = METRICS[metric]
     curves = curves[curves["metric"] == metric].sort_values("revealed", kind="stable")
     if sign * curves["value"].iloc[-1] > sign * curves["value"].iloc[0]:
         recovered = acquisition_summary(curves).set_index("score")["recovered"]
         title = f"Revealing {SHARE:.0%} by {recovered.index[0]} brings {recovered.iloc[0]:.0%} of the gain"
         title += f", at random {recovered['random']:.0%}" if "random" in recovered else ""
     else:
-        title = f"Revealing {modality} does not {betters} on the whole"
+        title = f"Revealing {modality} does not {improvement} over all rows"
     spare = iter(sns.color_palette("colorblind", 10))
     for score, curve in curves.groupby("score", sort=False):
         colour, line, width = STYLES.get(score) or (next(spare), "-", 1.5)

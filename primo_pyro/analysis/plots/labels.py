@@ -18,11 +18,11 @@ __all__ = ["label_scatter", "label_shares_bars", "latent_completions", "shares_b
 def label_shares_bars(
     shares: pd.Series,
     impact: float | None = None,
-    truth=None,
+    truth: object = None,
     by: str = "clusters",
     ax: Axes | None = None,
 ) -> Axes:
-    """The labels that one row could turn out to have, with its V in the title (Figures 6, 9).
+    """The plausible labels of one row, with its V in the title (Figures 6, 9).
 
     Parameters
     ----------
@@ -31,9 +31,16 @@ def label_shares_bars(
     impact
         The row's V.
     truth
-        The row's label, if known: its bar is drawn in blue and named.
+        The row's label, if known: its bar is blue, with the word "true".
     by
         What the shares count, for the axis: clusters of draws, or draws.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -68,7 +75,11 @@ def label_shares_bars(
 
 
 def shares_by_group(
-    shares: pd.DataFrame, groups, group: str = "Group", label: str = "label", ax: Axes | None = None
+    shares: pd.DataFrame,
+    groups: Sequence | pd.Categorical | pd.Series,
+    group: str = "Group",
+    label: str = "label",
+    ax: Axes | None = None,
 ) -> Axes:
     """Plausible labels of groups of rows: the mean share of each label (Figure 7).
 
@@ -77,9 +88,16 @@ def shares_by_group(
     shares
         ``[N, C]``, from ``plausible_label_shares``.
     groups
-        The group of each row ``[N]``, as of ``pandas.cut``.
+        The group of each row ``[N]``, as from ``pandas.cut``.
     group, label
-        What the groups and labels are, for the axis and the legend.
+        What the groups and the labels are, for the axis and the legend.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -95,7 +113,7 @@ def shares_by_group(
     ax = titled_axes(
         ax, f"Plausible values of {label}, by {group.lower()}", group, "Mean share among plausible labels"
     )
-    # Two labels get two hues; more are taken for an order, from dark to light.
+    # Two labels have two hues; more are taken to be ordered, from dark to light.
     several = len(means.columns) > 2
     colours = sns.color_palette("viridis", len(means.columns)) if several else [SKY, ORANGE]
     bottom = np.zeros(len(means))
@@ -121,19 +139,26 @@ def shares_by_group(
 def label_scatter(
     frame: pd.DataFrame, x: str, y: str, title: str, labels: Sequence | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Rows in a plane, each in the colour of a label: of inputs, or of latents (Figures 11, 12).
+    """Rows as points in a plane of inputs or of latents, coloured by their labels (Figures 11, 12).
 
     Parameters
     ----------
     frame
-        ``label``, as a rule the one that is predicted under a draw, and the two columns to show.
+        ``label``, as a rule the prediction under a draw, and the two columns to show.
     x, y
         Names of these columns.
     title
-        Whose labels they are.
+        Title of the axes.
     labels
-        All labels in the order of their colours, for panels of which one may lack a label; None: those that
-        the frame has.
+        All labels in the order of their colours, so that panels with different labels have the same colours;
+        None: those of the frame.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -144,7 +169,7 @@ def label_scatter(
     """
     ax = titled_axes(ax, title, x, y)
     labels = sorted(frame["label"].unique()) if labels is None else list(labels)
-    # Two labels get two hues; more are taken for an order, from dark to light.
+    # Two labels have two hues; more are taken to be ordered, from dark to light.
     colours = [SKY, RED] if len(labels) <= 2 else sns.color_palette("viridis", len(labels))
     sns.scatterplot(
         frame, x=x, y=y, hue="label", hue_order=labels, palette=colours[: len(labels)], s=7, linewidth=0,
@@ -157,11 +182,11 @@ def label_scatter(
 def latent_completions(
     missing: pd.DataFrame, completions: pd.DataFrame, name: str = "", ax: Axes | None = None
 ) -> Axes:
-    """The latent of one row before and after the modality is seen, in two dimensions.
+    """The latent of one row before and after the modality is revealed, in two dimensions.
 
-    The grey ellipses hold one and two standard deviations of p(z | x_o). Every coloured one is
-    p(z | x_o, x_m) for another x_m, one standard deviation, its colour and marker the label that it leads to.
-    In a latent that works, grey covers all colours and the colours lie apart.
+    The grey ellipses are one and two standard deviations of p(z | x_o). Each coloured ellipse is one standard
+    deviation of p(z | x_o, x_m) for another x_m; its colour and marker stand for the label that it leads to.
+    In a latent that works, grey covers all colours and the colours are separate.
 
     Parameters
     ----------
@@ -170,7 +195,14 @@ def latent_completions(
     completions
         The same of p(z | x_o, x_m), a line for each x_m, and ``label``.
     name
-        Goes before the title.
+        First line of the title.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -190,7 +222,7 @@ def latent_completions(
     title = f"{name}\n{title}" if name else title
     ax = titled_axes(ax, title, "First latent dimension (no unit)", "Second latent dimension (no unit)")
 
-    def ellipse(line, deviations, **style):
+    def ellipse(line: pd.Series, deviations: float, **style: object) -> None:
         widths = [2 * deviations * line[scale] for scale in scales]
         ax.add_patch(Ellipse(tuple(line[means]), *widths, **style))
 

@@ -1,4 +1,4 @@
-"""Pictures that compare methods: their scores, and their distance from each other's predictions."""
+"""Pictures that compare methods: their scores, and the distances between their predictions."""
 
 from __future__ import annotations
 
@@ -19,19 +19,26 @@ def method_scores(
     limits: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A score of each method without and with the modality (Figure 3, left).
+    """A score of each method in both scenarios, missing and complete (Figure 3, left).
 
     Parameters
     ----------
     results
-        Tidy, from `primo_pyro.studies.comparison.compare`: a dot is the mean over seeds, its bar the standard
-        deviation.
+        ``method, scenario, seed, metric, value``, as from `primo_pyro.studies.comparison.compare`. A dot is
+        the mean over seeds, its bar the standard deviation.
     metric
-        Which of its metrics.
+        Which metric to show.
     label
-        What that is, with its unit, for the axis.
+        Name of the metric, with its unit in brackets, for the axis.
     limits
-        The best that can be reached, ``missing`` and ``complete``, where that is known.
+        The best possible value for the scenarios ``missing`` and ``complete``, where it is known.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -41,11 +48,11 @@ def method_scores(
     ...                         one | {"scenario": "complete", "seed": 0, "value": 0.66}])
     >>> ax = method_scores(results, "accuracy", "Accuracy", {"missing": 0.659}, ax=Figure().subplots())
     >>> ax.get_title(loc="left")
-    'Accuracy: on its dashed line a dot is as good as can be'
+    'Accuracy of each method; dashed line: best possible value'
     """
     limits = limits or {}
-    what = label.split(" (")[0]
-    title = f"{what}: on its dashed line a dot is as good as can be" if limits else f"{what} of each method"
+    title = f"{label.split(' (')[0]} of each method"
+    title += "; dashed line: best possible value" if limits else ""
     ax = titled_axes(ax, title, label, "")
     scores = results[results["metric"] == metric]
     methods = list(dict.fromkeys(scores["method"]))
@@ -65,22 +72,29 @@ def method_scores(
     ax.set_yticks(range(len(methods)), methods)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.grid(axis="y", color=GREY, alpha=0.2)
-    ax.legend(frameon=False, title="modality", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    ax.legend(frameon=False, title="scenario", loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
 
 
 def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes | None = None) -> Axes:
-    """Where PRIMO's averaged predictions lie between two oracles (Figure 10).
+    """Distances of PRIMO's averaged predictions from two oracles (Figure 10).
 
-    Each point is one seed. Along x its distance from the oracle without the modality, along y from the oracle
-    with it; a good model lies at the oracle of its scenario.
+    Each point is one seed. x is its distance from the oracle without the modality, y that from the oracle
+    with it; a good model is near the oracle of its scenario.
 
     Parameters
     ----------
     distances
         From `primo_pyro.studies.bias.bias_analysis`.
     modality
-        Its name, for the legend.
+        Name of the modality.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
 
     Examples
     --------
@@ -90,7 +104,7 @@ def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes |
     ...          ("unimodal", "multimodal", 0.3)]
     >>> frame = pd.DataFrame(lines, columns=["first", "second", "distance"]).assign(seed=0)
     >>> bias_map(frame, ax=Figure().subplots()).get_title(loc="left")
-    'Bias 0.05 without the modality and 0.10 with it; the oracles lie 0.30 apart'
+    'Bias 0.05 without the modality and 0.10 with it; distance of the oracles 0.30'
     """
     table = distances.assign(pair=distances["first"] + "|" + distances["second"])
     at = table.pivot_table(index="seed", columns="pair", values="distance")
@@ -98,13 +112,13 @@ def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes |
     ax = titled_axes(
         ax,
         f"Bias {mean['primo_missing|unimodal']:.2f} without {modality} and "
-        f"{mean['primo_complete|multimodal']:.2f} with it; the oracles lie "
-        f"{mean['unimodal|multimodal']:.2f} apart",
+        f"{mean['primo_complete|multimodal']:.2f} with it; distance of the oracles "
+        f"{mean['unimodal|multimodal']:.2f}",
         f"Distance from the oracle without {modality}",
         f"Distance from the oracle with {modality}",
     )
 
-    def column(pair):
+    def column(pair: str) -> pd.Series:
         return at[pair] if pair in at else pd.Series(0.0, index=at.index)
 
     gap = at["unimodal|multimodal"]
@@ -121,7 +135,7 @@ def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes |
         ax.scatter(x, y, marker=marker, facecolors=face, edgecolors=colour, s=55, linewidths=1.5, label=label)
     top = 1.15 * max(line.max() for _, line in at.items())
     ax.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle=":")
-    ax.text(0.98 * top, 0.93 * top, "as far from both", color=GREY, ha="right", fontsize="small")
+    ax.text(0.98 * top, 0.93 * top, "equal distance from both", color=GREY, ha="right", fontsize="small")
     ax.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     return ax
