@@ -148,9 +148,9 @@ def main() -> None:
         rows,
         ("o", "m"),
         heads,
-        "Labels predicted in the plane of o and m, one draw for each row. Where o < 0 the label depends on\n"
-        "m: without m (above) both labels should occur there, with m (below) one label in each quadrant. "
-        "Accuracy is that of the average over draws.",
+        "Labels predicted in the plane of o and m, one draw for each row; accuracy of the mean over draws.\n"
+        "Where o < 0 the label depends on m: without m (above) both labels should occur there, "
+        "with m (below) one in each quadrant.",
         args.out / "labels.png",
     )
     panels(

@@ -1,5 +1,8 @@
 """Pictures: drawn where they were told to, with the numbers that they were given, and legible alone."""
 
+import subprocess
+import sys
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -42,6 +45,23 @@ def assert_readable(ax, drawn):
     assert ax.get_title(loc="left")
     assert ax.get_xlabel()
     assert ax.get_ylabel()
+
+
+def test_no_import_chooses_a_backend_and_a_picture_needs_none(tmp_path):
+    script = (
+        "import pkgutil, importlib, pathlib, sys, matplotlib; matplotlib.use('svg')\n"
+        "import primo_pyro.studies, primo_pyro.analysis\n"
+        "for room in primo_pyro.studies, primo_pyro.analysis:\n"
+        "    for module in pkgutil.walk_packages(room.__path__, room.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "from primo_pyro.studies.figures import new_figure, save_figure\n"
+        "save_figure(new_figure(1, 1), pathlib.Path(sys.argv[1]))\n"
+        "assert matplotlib.get_backend() == 'svg'\n"
+    )
+    picture = tmp_path / "picture.png"
+    ran = subprocess.run([sys.executable, "-c", script, picture], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_impact_ecdf_is_the_distribution_of_v(ax, gaps):

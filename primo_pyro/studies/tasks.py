@@ -147,7 +147,10 @@ def av_mnist(optional: str = "audio", rows: int | None = None, path: str | PathL
 
 
 def physionet2012(
-    task: str = "in_hospital_death", view: str = "two", rows: int | None = None, path=None
+    task: str = "in_hospital_death",
+    view: str = "two",
+    rows: int | None = None,
+    path: str | PathLike | None = None,
 ) -> Task:
     """PhysioNet 2012: what is known of a stay when it begins, and its first day, which is optional.
 
