@@ -149,7 +149,7 @@ def main() -> None:
         ("o", "m"),
         heads,
         "Labels predicted in the plane of o and m, one draw for each row; accuracy of the mean over draws.\n"
-        "Where o < 0 the label depends on m: without m (above) both labels should occur there, "
+        "Where o < 0 the label depends on m: without m (above) both labels should occur there,\n"
         "with m (below) one in each quadrant.",
         args.out / "labels.png",
     )
