@@ -148,7 +148,7 @@ def main() -> None:
         rows,
         ("o", "m"),
         heads,
-        "Labels predicted in the plane of o and m, one draw for each row; accuracy of the mean over draws.\n"
+        "Predicted labels, one draw for each row; accuracy is that of the mean over draws.\n"
         "Where o < 0 the label depends on m: without m (above) both labels should occur there,\n"
         "with m (below) one in each quadrant.",
         args.out / "labels.png",
