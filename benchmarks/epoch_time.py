@@ -1,18 +1,19 @@
-"""What an epoch of PRIMO costs, against the same networks in a plain PyTorch loop.
+"""The time of an epoch of PRIMO, against the same networks in a plain PyTorch loop.
 
     python benchmarks/epoch_time.py --rows 4000 --repeats 7
 
-Both train one epoch on rows of AV-MNIST's shapes, of which half have lost their audio: PRIMO by
-``PrimoClassifier.fit``, the plain loop the same encoders, fused late, by cross-entropy. The plain loop too
-encodes audio only where it is present. The bytes are random, since time does not hang on them. The two take
-turns, and each turn gives one ratio; ``wall`` is what a clock shows, ``cpu`` what the process was given, the
-better one where other programs run.
+Both train one epoch on rows with the shapes of AV-MNIST, half of them without audio: PRIMO by
+``PrimoClassifier.fit``, the plain loop the same encoders, fused late, by cross-entropy. The plain loop, too,
+encodes audio only where it is present. The bytes are random, since time does not depend on them. The two take
+turns, and each turn gives one ratio. ``wall`` is elapsed time, ``cpu`` the processor time of the process,
+which is more reliable while other programs run.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def make_rows(n: int) -> tuple[Modalities, np.ndarray]:
 
 
 def plain_epoch(x: Modalities, y: np.ndarray, batch_size: int, hidden_dim: int, learning_rate: float) -> None:
-    """One epoch as anyone would write it."""
+    """One epoch of a plain training loop."""
     encoders = encoders_for(x, None, hidden_dim)
     head = nn.Sequential(
         nn.Linear(len(x.names) * hidden_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, CLASSES)
@@ -51,8 +52,8 @@ def plain_epoch(x: Modalities, y: np.ndarray, batch_size: int, hidden_dim: int, 
         optimiser.step()
 
 
-def primo_epoch(x: Modalities, y: np.ndarray, objective: str, **settings) -> None:
-    """One epoch of PRIMO, with all that ``fit`` does around it but for the held-out rows."""
+def primo_epoch(x: Modalities, y: np.ndarray, objective: str, **settings: object) -> None:
+    """One epoch of PRIMO, with all that ``fit`` does around it except for held-out rows."""
     own = AV_MNIST.primo | (AV_MNIST.own["primo (paper)"] if objective == "paper" else {})
     classifier = PrimoClassifier(
         ("audio",), objective=objective, max_epochs=1, validation_fraction=0, device="cpu", **own, **settings
@@ -60,8 +61,8 @@ def primo_epoch(x: Modalities, y: np.ndarray, objective: str, **settings) -> Non
     classifier.fit(x, y)
 
 
-def seconds(function, *args, **kwargs) -> dict[str, float]:
-    """What a call takes."""
+def seconds(function: Callable[..., None], *args: object, **kwargs: object) -> dict[str, float]:
+    """Elapsed and processor time of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     function(*args, **kwargs)
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
@@ -98,8 +99,7 @@ def main() -> None:
     print(
         f"{args.rows} rows, {args.threads} threads, {args.repeats} turns; ratio of PRIMO to the plain loop:"
     )
-    with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(frame.T.round(3).to_string())
+    print(frame.T.round(3).to_string())
 
 
 if __name__ == "__main__":

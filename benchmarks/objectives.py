@@ -3,35 +3,34 @@
     python benchmarks/objectives.py --datasets xor digits --out out/objectives
 
 Every row of the table is an `Objective`; all are trained alike, with the settings of
-`primo_pyro.studies.protocols`. A row ``+ piece`` has that piece and all those above it, ``calibrated`` has them all,
-``calibrated - piece`` all but one. Beside them stand the networks that a good latent comes near: unimodal,
-multimodal on the complete rows, and on rows that never lost anything.
+`primo_pyro.studies.protocols`. A row ``+ piece`` has that piece and all those above it, ``calibrated`` has
+all pieces, ``calibrated - piece`` all but one. Beside them stand networks whose scores a good latent comes
+near: unimodal, multimodal on the complete rows, and multimodal on rows in which nothing was dropped.
 
-Choose settings with ``--part validation``: it scores rows of the training part, and never looks at test rows.
+Choose settings with ``--part validation``: it scores rows of the training part and does not read test rows.
 ``--picture FILE`` draws the latents of the paper's objective and the calibrated one on XOR.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
 from primo_pyro import Modalities, Objective, PrimoClassifier
 from primo_pyro.analysis.plots import latent_completions
-from primo_pyro.studies.comparison import METHODS, NEVER_DROPPED, Task, compare, table
-from primo_pyro.studies.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, XOR
-from primo_pyro.studies.tasks import av_mnist, digit_halves, physionet2012, xor
+from primo_pyro.studies.comparison import Fitted, compare
+from primo_pyro.studies.figures import new_figure, save_figure
+from primo_pyro.studies.methods import METHODS, NEVER_DROPPED, Method
+from primo_pyro.studies.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, XOR, Protocol
+from primo_pyro.studies.runner import print_table
+from primo_pyro.studies.tasks import Rows, Task, av_mnist, digit_halves, physionet2012, xor
 
 PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
 # The pieces in the order in which they are switched on, each with the settings that it changes.
@@ -53,7 +52,7 @@ def ablation() -> dict[str, Objective]:
         sofar = replace(sofar, **{field: getattr(CALIBRATED, field) for field in fields})
         rows["calibrated" if sofar == CALIBRATED else f"+ {piece}"] = sofar
     for piece, fields in PIECES.items():
-        # Without the bound of several draws the draws stay: the forecast needs them.
+        # Without the bound of several draws there are still several draws: the forecast needs them.
         back = {field: getattr(PAPER, field) for field in fields if field != "num_particles"}
         rows[f"calibrated - {piece}"] = replace(CALIBRATED, **back)
     return rows
@@ -61,7 +60,7 @@ def ablation() -> dict[str, Objective]:
 
 OBJECTIVES = ablation()
 NETWORKS = ("unimodal", "multimodal", NEVER_DROPPED)
-DATASETS: dict[str, tuple[Callable[..., Task], object]] = {
+DATASETS: dict[str, tuple[Callable[..., Task], Protocol]] = {
     "xor": (xor, XOR),
     "digits": (digit_halves, DIGIT_HALVES),
     "avmnist_audio": (partial(av_mnist, "audio"), AV_MNIST),
@@ -82,12 +81,12 @@ METRICS = {
 HELD_OUT = 0.2  # of the training rows, where a task brings no validation part
 
 
-def _primo(task: Task, objective: Objective, **settings) -> PrimoClassifier:
+def _primo(task: Task, objective: Objective, **settings: object) -> PrimoClassifier:
     return PrimoClassifier(task.optional, objective=objective, **settings)
 
 
-def methods(objectives) -> dict[str, Callable]:
-    """Networks and objectives by the name of their row; those of PRIMO begin with its name."""
+def methods(objectives: Iterable[str]) -> dict[str, Method]:
+    """Networks and objectives by the names of their rows; those of PRIMO begin with ``primo``."""
     made = {f"primo, {name}": partial(_primo, objective=OBJECTIVES[name]) for name in objectives}
     return {name: METHODS[name] for name in NETWORKS} | made
 
@@ -95,10 +94,10 @@ def methods(objectives) -> dict[str, Callable]:
 def scored_on_validation(task: Task) -> Task:
     """The same task, scored on its validation part, or else on the last fifth of its training rows.
 
-    Fits then hold out training rows of their own to choose the epoch, and test rows are left alone.
+    Fits then hold out training rows of their own to choose the epoch, and test rows are not used.
     """
 
-    def rows(seed):
+    def rows(seed: int) -> tuple[Rows, None, Rows]:
         (x, y), validation, _ = task.rows(seed)
         if validation is not None:
             return (x, y), None, validation
@@ -108,10 +107,11 @@ def scored_on_validation(task: Task) -> Task:
     return replace(task, name=f"{task.name}, validation rows", rows=rows)
 
 
-def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
-    """Everything on all data sets: tidy results, written as they come, and the estimators by data set."""
+def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Fitted]]:
+    """Compare on all data sets: tidy results, written after each seed, and the estimators by data set."""
     args.out.mkdir(parents=True, exist_ok=True)
-    parts, fitted = [], {}
+    parts: list[pd.DataFrame] = []
+    fitted: dict[str, Fitted] = {}
 
     def keep(results: pd.DataFrame) -> None:
         pd.concat([*parts, results]).to_csv(args.out / "objectives.csv", index=False)
@@ -132,10 +132,7 @@ def run(args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
             keep=keep,
         )
         parts.append(results)
-        columns = {metric: head for metric, head in METRICS.items() if metric in set(results["metric"])}
-        print(f"\n{task.name}: mean ± standard deviation over {args.seeds} seeds")
-        with pd.option_context("display.width", 250, "display.max_columns", None):
-            print(table(results, columns).to_string())
+        print_table(f"{task.name}: mean ± standard deviation over {args.seeds} seeds", results, METRICS)
     return pd.concat(parts), fitted
 
 
@@ -149,18 +146,19 @@ def priors(classifier: PrimoClassifier, x: Modalities) -> pd.DataFrame:
 
 
 def picture(paper: PrimoClassifier, calibrated: PrimoClassifier, path: Path) -> None:
-    """The latents of one row of XOR under both objectives, with 40 values that its m could have."""
+    """The latents of one row of XOR under both objectives, with 40 possible values of its m."""
     m = np.random.default_rng(0).choice([-1, 1], size=40) + np.random.default_rng(1).normal(0, 0.5, size=40)
     x = Modalities({"o": np.full(40, -1.0), "m": m})
-    figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained")
+    figure = new_figure(13, 7)
+    axes = figure.subplots(1, 2)
     for ax, (name, classifier) in zip(axes, {"paper": paper, "calibrated": calibrated}.items(), strict=True):
         completions = priors(classifier, x).assign(label=(m > 0).astype(int))  # o < 0
         latent_completions(priors(classifier, x.drop("m")[:1]), completions, name, ax=ax)
-    figure.suptitle("XOR, o = -1: m alone decides the label. What does z know before and after m is seen?")
+    figure.suptitle(
+        "XOR, o = -1: m alone decides the label. What does z know before and after m is revealed?"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    print(f"wrote {path}")
+    save_figure(figure, path, dpi=110)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -177,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/objectives"))
     args = parser.parse_args(arguments)
     if args.picture and not ("xor" in args.datasets and {"paper", "calibrated"} <= set(args.objectives)):
-        parser.error("--picture wants xor among --datasets, and paper and calibrated among --objectives")
+        parser.error("--picture needs xor among --datasets, and paper and calibrated among --objectives")
     _, fitted = run(args)
     if args.picture:
         picture(*(fitted["xor"][f"primo, {name}", 0] for name in ("paper", "calibrated")), args.picture)

@@ -1,25 +1,28 @@
-"""Real handwritten digits, cut in halves: the top is always seen, the bottom may be missing.
+"""Real handwritten digits, cut in halves: the top is always present, the bottom may be missing.
 
     python examples/digits.py --out out/digits
 
-trains on 1,257 rows of which every other one has lost its bottom half, and asks of 540 new rows: what digit
-is it, from the top half alone and from both? How much would the bottom half change that, and towards which
-digits? ``results.csv`` has every score, ``impact.png`` how impact is distributed, ``rows.png`` the rows of
+trains on 1,257 rows, in half of which the bottom is dropped, and asks about 540 new rows: what digit is it,
+from the top half alone and from both? How much would the bottom half change that, and towards which digits?
+``results.csv`` has every score, ``impact.png`` shows the distribution of impact, ``rows.png`` the rows of
 highest and lowest impact.
 """
 
 from __future__ import annotations
 
-from common import parser, primo_of, run
-from figures import impact_picture, reveal, rows_picture
+from matplotlib.axes import Axes
 
+from primo_pyro import Modalities
 from primo_pyro.data import digit_images
+from primo_pyro.studies.figures import impact_picture, rows_picture
 from primo_pyro.studies.protocols import DIGIT_HALVES
+from primo_pyro.studies.revealed import hide_and_reveal
+from primo_pyro.studies.runner import first_primo, make_parser, run
 from primo_pyro.studies.tasks import digit_halves
 
 
-def draw(ax, x) -> None:
-    """The whole digit, the hidden half marked."""
+def draw_halves(ax: Axes, x: Modalities) -> None:
+    """The whole digit, with the hidden half marked."""
     ax.imshow(digit_images(x)[0], cmap="Greys", vmin=0, vmax=1)
     ax.axhspan(3.5, 7.5, facecolor="tab:orange", alpha=0.45)
     ax.set(xticks=[], yticks=[])
@@ -27,15 +30,15 @@ def draw(ax, x) -> None:
 
 
 def main() -> None:
-    flags = parser(
+    parser = make_parser(
         __doc__.splitlines()[0], DIGIT_HALVES, out="out/digits", rows=1797, rows_help="rows in all"
     )
-    args = flags.parse_args()
+    args = parser.parse_args()
     task = digit_halves(args.rows)
     (classifiers,) = run([task], args, DIGIT_HALVES)
-    revealed = reveal(primo_of(classifiers), task)
-    impact_picture([revealed], args.out / "impact.png")
-    rows_picture(revealed, args.out / "rows.png", seen=draw)
+    rows = hide_and_reveal(first_primo(classifiers), task)
+    impact_picture([rows], args.out / "impact.png")
+    rows_picture(rows, args.out / "rows.png", draw_observed=draw_halves)
 
 
 if __name__ == "__main__":

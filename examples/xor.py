@@ -2,28 +2,33 @@
 
     python examples/xor.py --out out/xor --methods all
 
-``o`` is always seen, ``m`` may be missing. Where o < 0 the label hangs on m alone, where o > 0 on o almost
-alone; the exact impact of m is a formula (`primo_pyro.data.xor_impact`). ``gap.png`` shows where in the plane
-m matters, ``truth.png`` how far predicted impact is from the exact one. Of every method, ``scores.png`` shows
-accuracy and log loss beside the best that can be reached, ``labels.png`` which labels it predicts where, and
-``latents.png`` where its latents lie. In the last two a method that predicts by draws shows one draw a row.
+``o`` is always present, ``m`` may be missing. Where o < 0 the label depends on m alone, where o > 0 almost on
+o alone; the exact impact of m is a formula (`primo_pyro.data.xor_impact`). ``gap.png`` shows where in the
+plane m matters, ``truth.png`` predicted against exact impact. Of every method, ``scores.png`` shows accuracy
+and log loss beside the best possible values, ``labels.png`` which labels it predicts where, and
+``latents.png`` where its latents lie. In the last two, a method that predicts by draws shows one draw of each
+row.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from common import parser, primo_of, run, save
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 
+from primo_pyro import Modalities
 from primo_pyro.analysis.plots import gap_scatter, impact_against_truth, label_scatter, method_scores
 from primo_pyro.data.xor import BAYES_ACCURACY, BAYES_LOG_LOSS
 from primo_pyro.errors import ModalityError, UnseenPatternWarning
-from primo_pyro.studies.comparison import FREQUENCIES
+from primo_pyro.studies.figures import new_figure, save_figure
+from primo_pyro.studies.methods import FREQUENCIES
 from primo_pyro.studies.protocols import XOR
+from primo_pyro.studies.runner import first_primo, make_parser, run
 from primo_pyro.studies.tasks import xor
 
 SCENARIOS = ("missing", "complete")
@@ -32,8 +37,10 @@ PICTURED = 1500  # rows in each panel
 COLUMNS = 6  # panels side by side
 
 
-def one_draw(clf, x, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
-    """Each row's label ``[N]`` and latent ``[N, d]`` under a draw of its own, or those without draws."""
+def one_draw(
+    clf: BaseEstimator, x: Modalities, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Label ``[N]`` and latent ``[N, d]`` of each row under one of its draws, or those without draws."""
     if not hasattr(clf, "sample_latents"):
         return clf.predict(x), clf.latents(x) if hasattr(clf, "latents") else None
     draw, row = random.integers(DRAWS, size=len(x)), np.arange(len(x))
@@ -41,8 +48,8 @@ def one_draw(clf, x, random: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     return label, clf.sample_latents(x, DRAWS)[draw, row]
 
 
-def drawn_rows(classifiers: dict, x) -> pd.DataFrame:
-    """What each method of the first seed says of each row: ``method, scenario, o, m, label, first, second``.
+def drawn_rows(classifiers: Mapping[tuple[str, int], BaseEstimator], x: Modalities) -> pd.DataFrame:
+    """Predictions of each method of the first seed: ``method, scenario, o, m, label, first, second``.
 
     More than two latents are shown by their first two principal components.
     """
@@ -51,10 +58,10 @@ def drawn_rows(classifiers: dict, x) -> pd.DataFrame:
         if seed != 0 or method == FREQUENCIES:
             continue
         of_method = []
-        for scenario, shown in zip(SCENARIOS, (x.drop("m"), x), strict=True):
+        for scenario, rows in zip(SCENARIOS, (x.drop("m"), x), strict=True):
             try:
                 with warnings.catch_warnings(action="ignore", category=UnseenPatternWarning):
-                    label, z = one_draw(clf, shown, np.random.default_rng(0))
+                    label, z = one_draw(clf, rows, np.random.default_rng(0))
             except ModalityError:
                 continue  # it cannot predict these rows
             place = {"o": x.values["o"][:, 0], "m": x.values["m"][:, 0]}
@@ -68,14 +75,19 @@ def drawn_rows(classifiers: dict, x) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def panels(rows: pd.DataFrame, columns: tuple[str, str], heads: dict, title: str, path) -> None:
+def panels(
+    rows: pd.DataFrame,
+    columns: tuple[str, str],
+    heads: Mapping[tuple[str, str], str],
+    title: str,
+    path: Path,
+) -> None:
     """A column per method, without m above and with it below; ``heads`` are titles by method and scenario."""
     methods = list(dict.fromkeys(rows["method"]))
     bands = -(-len(methods) // COLUMNS)
     wide = min(COLUMNS, len(methods))
-    figure, axes = plt.subplots(
-        2 * bands, wide, figsize=(1 + 2.7 * wide, 5.4 * bands), layout="constrained", squeeze=False
-    )
+    figure = new_figure(1 + 2.7 * wide, 5.4 * bands)
+    axes = figure.subplots(2 * bands, wide, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, method in enumerate(methods):
@@ -94,33 +106,34 @@ def panels(rows: pd.DataFrame, columns: tuple[str, str], heads: dict, title: str
     names = [text.get_text() for text in legend.get_texts()]
     figure.legend(legend.legend_handles, names, title="label", frameon=False, loc="outside right upper")
     figure.suptitle(title)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def main() -> None:
-    flags = parser(__doc__.splitlines()[0], XOR, out="out/xor", rows=40_000, rows_help="rows in all")
-    args = flags.parse_args()
+    parser = make_parser(__doc__.splitlines()[0], XOR, out="out/xor", rows=40_000, rows_help="rows in all")
+    args = parser.parse_args()
     task = xor(args.rows)
     (classifiers,) = run([task], args, XOR)
 
     x, _ = task.rows(0)[-1]
     x = x[:3000]
-    gap = primo_of(classifiers).impact_gap(x).assign(o=x.values["o"][:, 0], m=x.values["m"][:, 0])
-    figure, ax = plt.subplots(figsize=(6.5, 5))
-    gap_scatter(gap, ax=ax)
-    save(figure, args.out / "gap.png")
-    figure, ax = plt.subplots(figsize=(5.5, 5.5))
-    impact_against_truth(gap["impact_missing"], task.impact(x), ax=ax)
-    save(figure, args.out / "truth.png")
+    gap = first_primo(classifiers).impact_gap(x).assign(o=x.values["o"][:, 0], m=x.values["m"][:, 0])
+    figure = new_figure(6.5, 5, layout=None)
+    gap_scatter(gap, ax=figure.subplots())
+    save_figure(figure, args.out / "gap.png")
+    figure = new_figure(5.5, 5.5, layout=None)
+    impact_against_truth(gap["impact_missing"], task.impact(x), ax=figure.subplots())
+    save_figure(figure, args.out / "truth.png")
 
     results = pd.read_csv(args.out / "results.csv")
     methods = results.query("metric == 'accuracy'")["method"].nunique()
-    figure, axes = plt.subplots(1, 2, figsize=(13, 1.5 + 0.35 * methods), sharey=True, layout="constrained")
+    figure = new_figure(13, 1.5 + 0.35 * methods)
+    axes = figure.subplots(1, 2, sharey=True)
     best = {"missing": BAYES_ACCURACY, "complete": 1.0}
     method_scores(results, "accuracy", "Accuracy", best, ax=axes[0]).get_legend().remove()
     best = {"missing": BAYES_LOG_LOSS, "complete": 0.0}
     method_scores(results, "log_loss", "Log loss (nats; lower is better)", best, ax=axes[1])
-    save(figure, args.out / "scores.png")
+    save_figure(figure, args.out / "scores.png")
 
     accuracy = results.query("metric == 'accuracy' and seed == 0").set_index(["method", "scenario"])["value"]
     rows = drawn_rows(classifiers, x[:PICTURED])
@@ -135,16 +148,16 @@ def main() -> None:
         rows,
         ("o", "m"),
         heads,
-        "Labels predicted in the plane of o and m, one draw a row. Where o < 0 the label hangs on m:\n"
-        "without m (above) draws should say both, with m (below) the quadrants should part. "
-        "Accuracy is that of the average over draws.",
+        "Predicted labels, one draw for each row; accuracy is that of the mean over draws.\n"
+        "Where o < 0 the label depends on m: without m (above) both labels should occur there,\n"
+        "with m (below) one in each quadrant.",
         args.out / "labels.png",
     )
     panels(
         rows.dropna(subset=["first", "second"]).rename(columns={"first": "latent 1", "second": "latent 2"}),
         ("latent 1", "latent 2"),
         {place: head.split(", accuracy")[0] for place, head in heads.items()},
-        "Where the latents lie, one draw a row, in the colour of the label that is predicted there.\n"
+        "Latents, one draw for each row, in the colour of the label that is predicted there.\n"
         "Methods without draws: their representations. Of more than two dimensions two principal components.",
         args.out / "latents.png",
     )

@@ -1,6 +1,8 @@
-"""One import direction, read off the files."""
+"""Which module may import which, read off the files."""
 
 import ast
+import importlib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,50 +10,202 @@ import pytest
 import primo_pyro
 
 PACKAGE = Path(primo_pyro.__file__).parent
-# Each room, and what it may import of the package.
-FOUNDATIONS = {"errors"}
-KNOWS = {
-    "errors": set(),
-    "impact": FOUNDATIONS,
-    "modalities": FOUNDATIONS,
-    "networks": FOUNDATIONS | {"modalities"},
-    "model": FOUNDATIONS | {"modalities", "networks"},
-    "guide": FOUNDATIONS | {"modalities", "networks"},
-    "objective": FOUNDATIONS | {"modalities", "networks", "impact"},
-    "training": FOUNDATIONS | {"modalities", "objective"},
-    "prediction": FOUNDATIONS | {"modalities", "networks", "impact"},
-    "clusters": FOUNDATIONS | {"impact"},
-    "evaluation": FOUNDATIONS | {"impact"},
-    "diagnosis": FOUNDATIONS | {"modalities", "impact", "prediction", "clusters", "evaluation"},
-    "plots": FOUNDATIONS | {"impact", "evaluation"},
-    "door": FOUNDATIONS | {"modalities", "training"},
-    "data": FOUNDATIONS | {"modalities", "data"},
+ROOT = PACKAGE.parent
+
+# From the ground up, each floor with its rooms, each room with its modules; "x.*" is the package x with all
+# its modules. A room may import from the floors below it, and not from other rooms on its own floor.
+FLOORS = (
+    {"errors": ["errors"]},
+    {"modalities": ["modalities"]},
+    {"encoders": ["program.encoders"], "outcomes": ["program.outcomes"]},
+    {"conditionals": ["program.conditionals"]},
+    {"model": ["program.model"], "guide": ["program.guide"]},
+    {"objective": ["program.objective"]},
+    {"program": ["program"]},
+    {"training": ["training"], "prediction": ["prediction"]},
+    {"analysis": ["analysis.*"]},
+    {"diagnosis": ["diagnosis"], "persistence": ["persistence"]},
+    {"door": ["door"]},
+    {"classifier": ["classifier"], "baselines": ["baselines.*"], "data": ["data.*"]},
+    {"studies": ["studies.*"]},
+    {"front": ["primo_pyro"]},
+)
+# Rooms that may import less than all floors below.
+ONLY = {
+    "outcomes": set(),
+    "analysis": {"errors", "outcomes"},
+    "data": {"errors", "modalities"},
 }
+LONGEST = 450  # lines of a file, but for those that read data sets
+SCREEN = 100  # lines of the model and of the guide
 
 
-def imports_of(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("primo_pyro"):
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return found
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "primo_pyro"
 
 
-@pytest.mark.parametrize("room", sorted(KNOWS))
-def test_imports_point_one_way(room):
-    folder = PACKAGE / room
-    for path in sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]:
-        assert imports_of(path) <= KNOWS[room], path.name
+FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
 
-@pytest.mark.parametrize("program", ["model", "guide"])
+def modules_of(listed: str) -> list[str]:
+    package = listed.removesuffix(".*")
+    if package == listed:
+        return [listed]
+    return [module for module in FILES if module == package or module.startswith(f"{package}.")] or [listed]
+
+
+ROOMS = {
+    room: [module for listed in names for module in modules_of(listed)]
+    for floor in FLOORS
+    for room, names in floor.items()
+}
+ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
+
+
+def may_import(room: str) -> set[str]:
+    below = set()
+    for floor in FLOORS:
+        if room in floor:
+            return ONLY.get(room, below)
+        below |= floor.keys()
+    raise KeyError(room)
+
+
+def imports_of(tree: ast.Module):
+    """What a file imports of the package: module, name in it or None, and what that is called here."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import; write the whole name"
+            package, _, module = node.module.partition(".")
+            if package == "primo_pyro":
+                for alias in node.names:
+                    inner = f"{module}.{alias.name}".lstrip(".")
+                    here = alias.asname or alias.name
+                    yield (
+                        (inner, None, here) if inner in FILES else (module or "primo_pyro", alias.name, here)
+                    )
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                package, _, module = alias.name.partition(".")
+                if package == "primo_pyro":
+                    yield module or "primo_pyro", None, alias.asname or package
+
+
+def full_name(module: str) -> str:
+    return "primo_pyro" if module == "primo_pyro" else f"primo_pyro.{module}"
+
+
+def public_names(module: str) -> list[str] | None:
+    return getattr(importlib.import_module(full_name(module)), "__all__", None)
+
+
+def private_names(tree: ast.Module) -> set[str]:
+    """Names with a leading underscore that a file takes from other modules."""
+
+    def private(name):
+        return name.startswith("_") and not name.startswith("__")
+
+    imported = list(imports_of(tree))
+    here = {local for *_, local in imported}
+    attributes = {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in here and private(node.attr)
+    }
+    return {name for _, name, _ in imported if name and private(name)} | attributes
+
+
+def test_every_module_has_one_room():
+    listed = [module for modules in ROOMS.values() for module in modules]
+    assert sorted(listed) == sorted(set(listed)), "a module is in two rooms"
+    assert set(FILES) - set(listed) == set(), "modules without a room: add them to FLOORS"
+    assert set(listed) - set(FILES) == set(), "modules that do not exist: take them out of FLOORS"
+    assert ONLY.keys() <= ROOMS.keys()
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_point_down(module):
+    room = ROOM_OF[module]
+    known = {ROOM_OF[other] for other, *_ in imports_of(TREES[module])}
+    assert known - {room} <= may_import(room)
+
+
+def test_no_import_goes_in_a_circle():
+    graph = {module: {other for other, *_ in imports_of(tree)} for module, tree in TREES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_no_private_name_leaves_its_module(module):
+    assert private_names(TREES[module]) == set()
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_public_names_are_listed(module):
+    public, inner = public_names(module), f"{module}."
+    assert public is not None, "no __all__"
+    assert len(set(public)) == len(public)
+    modules = {other.removeprefix(inner) for other in FILES if other.startswith(inner)}
+    assert set(public) <= modules | vars(importlib.import_module(full_name(module))).keys()
+
+
+PYTHON = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("primo_pyro", "examples", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("file", [file for file in PYTHON if not file.startswith("primo_pyro/data/")])
+def test_files_are_short(file):
+    assert len((ROOT / file).read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("program", ["program.model", "program.guide"])
 def test_the_programs_know_nothing_of_training_files_or_pictures(program):
-    text = (PACKAGE / f"{program}.py").read_text()
+    text = FILES[program].read_text()
     for word in ("optim", "open(", "Path", "plot", "objective"):
         assert word not in text
 
 
-@pytest.mark.parametrize("program", ["model", "guide"])
+@pytest.mark.parametrize("program", ["program.model", "program.guide"])
 def test_the_story_fits_on_one_screen(program):
-    assert len((PACKAGE / f"{program}.py").read_text().splitlines()) <= 100
+    assert len(FILES[program].read_text().splitlines()) <= SCREEN
+
+
+# --- Scripts -------------------------------------------------------------------------------------------
+
+SCRIPTS = {
+    f"{folder}/{path.name}": path
+    for folder in ("examples", "benchmarks")
+    for path in sorted((ROOT / folder).glob("*.py"))
+}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_scripts_use_public_names_alone(script):
+    tree = ast.parse(SCRIPTS[script].read_text())
+    assert private_names(tree) == set()
+    for module, name, _ in imports_of(tree):
+        if name is not None:
+            assert name in (public_names(module) or ()), f"{name} of {full_name(module)}"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_scripts_stand_alone(script):
+    path = SCRIPTS[script]
+    siblings = {other.stem for other in path.parent.glob("*.py")}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            assert node.module.partition(".")[0] not in siblings
+        elif isinstance(node, ast.Import):
+            assert not {alias.name.partition(".")[0] for alias in node.names} & siblings
+        elif isinstance(node, ast.Attribute):
+            assert ast.unparse(node) != "sys.path"

@@ -1,5 +1,6 @@
 """Every example runs, small; one that is not listed here fails the test."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED
+from primo_pyro.studies.dataset_figures import DATA_SETS
+from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
+from primo_pyro.studies.runner import chosen_methods, make_parser
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES, BENCHMARKS = (Path(__file__).parents[1] / folder for folder in ("examples", "benchmarks"))
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
-HELPERS = {"common.py", "figures.py"}  # the second is run on what the examples have kept
+REDRAWS = "figures.py"  # it is run on the models that examples have kept
 COMMON = ["--seeds", "1", "--epochs", "2", "--jobs", "1"]
 
 
@@ -103,8 +106,25 @@ RUNS = {
 }
 
 
+SCRIPTS = sorted([*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py")])
+
+
 def test_every_example_is_listed():
-    assert {path.name for path in EXAMPLES.glob("*.py")} - HELPERS == {name for name, *_ in RUNS.values()}
+    assert {path.name for path in EXAMPLES.glob("*.py")} - {REDRAWS} == {name for name, *_ in RUNS.values()}
+
+
+def test_every_example_that_keeps_models_can_be_drawn_again():
+    assert {Path(name).stem for name, *_, models in RUNS.values() if models} == set(DATA_SETS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_docstring_is_a_sentence_and_a_command_line(script):
+    first, empty, *lines = ast.get_docstring(ast.parse(script.read_text())).splitlines()
+    assert first[0].isupper()
+    assert first.endswith(".")
+    assert empty == ""
+    command = f"    python {script.parent.name}/{script.name}"
+    assert any(line == command or line.startswith(f"{command} ") for line in lines)
 
 
 def python(name, flags, data):
@@ -113,12 +133,9 @@ def python(name, flags, data):
     return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
-def test_methods_are_a_set_or_names_and_primo(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    import common
-
+def test_methods_are_a_set_or_names_and_primo(capsys):
     def chosen(*flags):
-        return common.methods_of(common.parser("", XOR, out="out", rows=1).parse_args(flags))
+        return chosen_methods(make_parser("", XOR, out="out", rows=1).parse_args(flags))
 
     default = [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED, "primo (paper)", "primo"]
     assert chosen() == chosen("--methods", "default") == default
@@ -171,7 +188,7 @@ def test_example_runs(case, tmp_path):
 def test_figures_draws_the_same_again_without_training(tmp_path):
     data, out, again = generated("mimic3", tmp_path / "data"), tmp_path / "out", tmp_path / "again"
     run("mimic3.py", ["--task", "mortality", "--objective", "calibrated"], data, out)
-    ran = python("figures.py", ["mimic3", "--models", out / "models", "--out", again], data)
+    ran = python(REDRAWS, ["mimic3", "--models", out / "models", "--out", again], data)
     assert ran.returncode == 0, ran.stderr
     drawn = {path.name: path.read_bytes() for path in again.iterdir()}
     assert {"rows_mortality.png", "groups_mortality.png"} | OVERVIEW == drawn.keys()
@@ -180,7 +197,7 @@ def test_figures_draws_the_same_again_without_training(tmp_path):
 
 
 def test_figures_without_models_names_the_command_that_trains_them(tmp_path):
-    ran = python("figures.py", ["physionet2012", "--models", tmp_path, "--out", tmp_path], tmp_path)
+    ran = python(REDRAWS, ["physionet2012", "--models", tmp_path, "--out", tmp_path], tmp_path)
     assert ran.returncode != 0
     assert "python examples/physionet2012.py" in ran.stderr
     assert "Traceback" not in ran.stderr

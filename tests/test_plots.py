@@ -1,5 +1,8 @@
 """Pictures: drawn where they were told to, with the numbers that they were given, and legible alone."""
 
+import subprocess
+import sys
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ import matplotlib.pyplot as plt
 
 from primo_pyro.analysis import plots
 from primo_pyro.analysis.acquisition import acquisition_curves
+from primo_pyro.errors import DrawsError
 
 
 @pytest.fixture
@@ -41,6 +45,23 @@ def assert_readable(ax, drawn):
     assert ax.get_title(loc="left")
     assert ax.get_xlabel()
     assert ax.get_ylabel()
+
+
+def test_no_import_chooses_a_backend_and_a_picture_needs_none(tmp_path):
+    script = (
+        "import pkgutil, importlib, pathlib, sys, matplotlib; matplotlib.use('svg')\n"
+        "import primo_pyro.studies, primo_pyro.analysis\n"
+        "for room in primo_pyro.studies, primo_pyro.analysis:\n"
+        "    for module in pkgutil.walk_packages(room.__path__, room.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "from primo_pyro.studies.figures import new_figure, save_figure\n"
+        "save_figure(new_figure(1, 1), pathlib.Path(sys.argv[1]))\n"
+        "assert matplotlib.get_backend() == 'svg'\n"
+    )
+    picture = tmp_path / "picture.png"
+    ran = subprocess.run([sys.executable, "-c", script, picture], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_impact_ecdf_is_the_distribution_of_v(ax, gaps):
@@ -84,7 +105,7 @@ def test_method_scores_are_means_and_deviations_over_seeds(ax):
     np.testing.assert_allclose(sorted(dots["complete"]), [0.65, 0.98])
     (bar,) = ax.containers[0].lines[2][0].get_segments()
     assert bar[1, 0] - bar[0, 0] == pytest.approx(2 * np.std([0.64, 0.66], ddof=1))
-    assert "dashed line" in ax.get_title(loc="left")
+    assert "best possible" in ax.get_title(loc="left")
     plain = plots.method_scores(pd.DataFrame(lines), "accuracy", "Accuracy", ax=plt.figure().subplots())
     assert plain.get_title(loc="left") == "Accuracy of each method"
     plt.close(plain.figure)
@@ -143,11 +164,17 @@ def test_acquisition_curve_says_what_its_first_score_recovers(ax):
     assert title == "Revealing 30% by cost brings 60% of the gain, at random 30%"
 
 
+def test_acquisition_curve_of_an_unknown_metric_names_the_known_ones():
+    curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": 0.3})
+    with pytest.raises(DrawsError, match="metric is 'accuracy'; expected one of log_loss, auroc"):
+        plots.acquisition_curve(curves, "accuracy")
+
+
 @pytest.mark.parametrize("after", [0.3, 0.4])
 def test_acquisition_curve_says_where_revealing_does_not_help(ax, after):
     curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 1.0], "value": [0.3, after]})
     plots.acquisition_curve(curves, modality="sound", ax=ax)
-    assert ax.get_title(loc="left") == "Revealing sound does not lower the log loss on the whole"
+    assert ax.get_title(loc="left") == "Revealing sound does not lower the log loss over all rows"
 
 
 def test_bias_map_puts_each_seed_at_its_two_distances(ax):

@@ -1,12 +1,25 @@
-"""Data sets as tasks: whose rows they are, how they shrink, and which roles their modalities have."""
+"""Data sets as tasks, and their protocols: every one that the package has, found by looking."""
+
+import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from primo_pyro.data import load_mimic3
 from primo_pyro.errors import DataNotFoundError, PrimoError
-from primo_pyro.studies.tasks import av_mnist, mimic3, physionet2012
-from tests.test_examples import write_avmnist, write_mimic3, write_physionet2012
+from primo_pyro.studies import protocols, tasks
+from primo_pyro.studies.methods import METHODS, settings_of
+from primo_pyro.studies.protocols import Protocol
+from primo_pyro.studies.tasks import Task, av_mnist, mimic3, physionet2012
+from tests.test_examples import EXAMPLES, write_avmnist, write_mimic3, write_physionet2012
+
+FACTORIES = {
+    name: function
+    for name, function in inspect.getmembers(tasks, inspect.isfunction)
+    if function.__module__ == tasks.__name__ and not name.startswith("_")
+}
+PROTOCOLS = dict(inspect.getmembers(protocols, lambda member: isinstance(member, Protocol)))
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +29,58 @@ def data(tmp_path_factory):
     write_physionet2012(folder / "physionet2012")
     write_mimic3(folder / "mimic3")
     return folder
+
+
+def make(factory, data, **settings):
+    """A task on the files in ``data``, or on rows that need no file."""
+    if "path" in inspect.signature(factory).parameters:
+        settings["path"] = data
+    return factory(**settings)
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_every_task_has_rows_of_its_roles_and_classes(name, data):
+    task = make(FACTORIES[name], data)
+    assert isinstance(task, Task)
+    train, validation, test = task.rows(0)
+    classes = set(np.asarray(train[1]))
+    for x, y in (train, test) if validation is None else (train, validation, test):
+        assert len(x) == len(y) > 0
+        assert {task.observed, *task.optional} == set(x.names)
+        assert x.present[task.observed].all()
+        assert set(np.asarray(y)) <= classes
+    assert test[0].complete.any()
+    if task.impact is not None:
+        exact = task.impact(test[0])
+        assert exact.shape == (len(test[1]),)
+        assert ((exact >= 0) & (exact <= 1 - 1 / len(classes))).all()
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_a_seed_gives_the_same_rows_again_and_a_number_bounds_them(name, data):
+    task = make(FACTORIES[name], data, rows=50)
+    (first, *_), (again, *_) = task.rows(3), task.rows(3)
+    assert len(first[0]) <= 50
+    np.testing.assert_array_equal(first[1], again[1])
+    for modality in first[0].names:
+        np.testing.assert_array_equal(first[0].values[modality], again[0].values[modality])
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_every_protocol_has_settings_that_its_methods_take(name):
+    protocol = PROTOCOLS[name]
+    assert protocol.seeds > 0
+    assert protocol.epochs > 0
+    assert protocol.own.keys() <= METHODS.keys()
+    for method, make_estimator in METHODS.items():
+        settings = settings_of(method, protocol.networks, protocol.primo, protocol.own)
+        estimator = make_estimator(Task("", "o", ("m",), rows=None), random_state=0, **settings)
+        assert settings.items() <= estimator.get_params().items(), method
+
+
+@pytest.mark.parametrize("name", sorted([*FACTORIES, *PROTOCOLS]))
+def test_every_task_and_protocol_has_an_example(name):
+    assert any(name in Path(script).read_text() for script in EXAMPLES.glob("*.py"))
 
 
 def sizes(task, seed=0):
@@ -65,7 +130,7 @@ def test_three_modalities_are_absent_where_they_really_are(data):
 def test_wrong_files_and_numbers_are_said_at_once(data, tmp_path):
     with pytest.raises(DataNotFoundError, match="was not found"):
         mimic3(path=tmp_path)
-    with pytest.raises(PrimoError, match="rows is 0; at least 1"):
+    with pytest.raises(PrimoError, match="rows is 0; expected at least 1"):
         av_mnist(rows=0, path=data)
     with pytest.raises(PrimoError, match="'audio' or 'image'"):
         av_mnist("smell", path=data)

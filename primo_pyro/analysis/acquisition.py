@@ -6,31 +6,34 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.metrics import auc
 
 from primo_pyro.analysis.calibration import paired
 from primo_pyro.analysis.scores import auroc, codes_of, log_losses, over_classes
 from primo_pyro.errors import CostError, DrawsError, ModalityError
 
+__all__ = ["SHARE", "SHARES", "acquisition_curves", "acquisition_summary", "recovered_error"]
+
 SHARES = np.linspace(0, 1, 21)
 SHARE = 0.3  # of rows revealed, at which the recovered gain is stated
 
 
 def acquisition_curves(
-    y,
-    probabilities_missing,
-    probabilities_complete,
-    score_of_rows: Mapping[str, np.ndarray],
+    y: ArrayLike,
+    probabilities_missing: ArrayLike,
+    probabilities_complete: ArrayLike,
+    score_of_rows: Mapping[str, ArrayLike],
     *,
     shares: Sequence[float] = SHARES,
-    classes=None,
+    classes: Sequence | None = None,
     random_orders: int = 20,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Reveal the modality for the rows that a score ranks highest, and see how much better the whole gets.
+    """The scores of all predictions, as the modality is revealed for the rows that a score ranks highest.
 
-    Two orders are added to the scores: ``"random"``, the mean of several; and ``"oracle"``, by the drop in
-    log loss that each row really brings, which only hindsight knows. (It is best for log loss alone.)
+    Two orders are added: ``"random"``, the mean of several; and ``"oracle"``, by the drop in log loss that
+    each row brings, which is known only afterwards. (It is the best order for log loss alone.)
 
     Parameters
     ----------
@@ -54,29 +57,35 @@ def acquisition_curves(
     DataFrame
         Tidy: ``score, revealed, metric, value`` for the metrics ``log_loss`` (nats) and ``auroc``.
 
+    Raises
+    ------
+    DrawsError
+        Where labels, predictions and scores do not fit together.
+
     Examples
     --------
-    Two rows are already known, two hang on the modality:
+    The predictions of two rows depend on the modality, those of the other two do not:
 
-    >>> now = np.array([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5]])
-    >>> then = np.array([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]])
-    >>> curves = acquisition_curves([0, 1, 0, 1], now, then, {"V": [0, 0, 0.4, 0.4]}, shares=[0, 0.5, 1])
+    >>> missing = np.array([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5]])
+    >>> complete = np.array([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]])
+    >>> v = {"V": [0, 0, 0.4, 0.4]}
+    >>> curves = acquisition_curves([0, 1, 0, 1], missing, complete, v, shares=[0, 0.5, 1])
     >>> curves.query("metric == 'log_loss' and score == 'V'").round(3)
       score  revealed    metric  value
     0     V       0.0  log_loss  0.399
     2     V       0.5  log_loss  0.105
     4     V       1.0  log_loss  0.105
     """
-    y, now = codes_of(y, probabilities_missing, classes)
-    y, then = codes_of(y, probabilities_complete, range(now.shape[1]))
+    y, missing = codes_of(y, probabilities_missing, classes)
+    y, complete = codes_of(y, probabilities_complete, range(missing.shape[1]))
     random = np.random.default_rng(random_state)
     orders = {}
     for name, score in score_of_rows.items():
         score, _ = paired(score, np.zeros(len(y)))
         orders[name] = [np.lexsort((random.random(len(y)), -score))]
     orders["random"] = [random.permutation(len(y)) for _ in range(random_orders)]
-    orders["oracle"] = [np.argsort(log_losses(y, then) - log_losses(y, now), kind="stable")]
-    target = y[:, None] == np.arange(now.shape[1])
+    orders["oracle"] = [np.argsort(log_losses(y, complete) - log_losses(y, missing), kind="stable")]
+    target = y[:, None] == np.arange(missing.shape[1])
 
     lines = []
     for name, several in orders.items():
@@ -85,7 +94,7 @@ def acquisition_curves(
             for order in several:
                 revealed = np.zeros(len(y), bool)
                 revealed[order[: round(share * len(y))]] = True
-                p = np.where(revealed[:, None], then, now)
+                p = np.where(revealed[:, None], complete, missing)
                 values.append((log_losses(y, p).mean(), over_classes(auroc, target, p)))
             for metric, value in zip(("log_loss", "auroc"), np.mean(values, axis=0), strict=True):
                 lines.append({"score": name, "revealed": share, "metric": metric, "value": float(value)})
@@ -93,7 +102,7 @@ def acquisition_curves(
 
 
 def acquisition_summary(curves: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
-    """How much of the gain of revealing all each score recovers.
+    """The part of the gain of revealing all rows that each score recovers.
 
     Parameters
     ----------
@@ -109,6 +118,11 @@ def acquisition_summary(curves: pd.DataFrame, share: float = SHARE) -> pd.DataFr
         ``share`` (random: about ``share``); ``area``, its mean over all shares (random: about 0.5). NaN where
         revealing everything gains nothing.
 
+    Raises
+    ------
+    DrawsError
+        Where a curve does not begin at 0 and end at 1.
+
     Examples
     --------
     >>> curves = pd.DataFrame({"score": "V", "metric": "log_loss", "revealed": [0.0, 0.5, 1.0],
@@ -123,8 +137,8 @@ def acquisition_summary(curves: pd.DataFrame, share: float = SHARE) -> pd.DataFr
         revealed, value = curve["revealed"].to_numpy(), curve["value"].to_numpy()
         if revealed[0] != 0 or revealed[-1] != 1:
             raise DrawsError(
-                f"The curve of {score!r} runs from {revealed[0]} to {revealed[-1]}; 0 to 1 was wanted. Pass "
-                "shares that hold both ends."
+                f"The curve of {score!r} runs from {revealed[0]} to {revealed[-1]}; expected 0 to 1. Pass "
+                "shares with both ends."
             )
         gain = value[-1] - value[0]
         part = (value - value[0]) / gain if abs(gain) > 1e-12 else np.full_like(value, np.nan)
@@ -140,30 +154,53 @@ def acquisition_summary(curves: pd.DataFrame, share: float = SHARE) -> pd.DataFr
 
 
 def recovered_error(
-    y,
-    probabilities_missing,
-    probabilities_complete,
-    score_of_rows: Mapping[str, np.ndarray],
+    y: ArrayLike,
+    probabilities_missing: ArrayLike,
+    probabilities_complete: ArrayLike,
+    score_of_rows: Mapping[str, ArrayLike],
     *,
     share: float = SHARE,
-    classes=None,
+    classes: Sequence | None = None,
     resamples: int = 1000,
     random_state: int = 0,
 ) -> pd.Series:
-    """How far the recovered part of the log loss gain can be told from so many rows.
+    """The standard error of the recovered part of the gain in log loss.
 
-    The standard deviation over bootstrap samples of the rows, for each score, of what `acquisition_summary`
-    calls ``recovered``; NaN where revealing gains nothing. All scores see the same samples. Parameters are
-    those of `acquisition_curves`; with few rows that gain little the error is large, whatever the score.
+    The standard deviation, over bootstrap samples of the rows, of what `acquisition_summary` calls
+    ``recovered``. All scores have the same samples. Where few rows gain little, the error is large for every
+    score.
 
-    >>> now, then = np.full((100, 2), 0.5), np.tile([0.9, 0.1], (100, 1))
-    >>> recovered_error(np.zeros(100, int), now, then, {"V": np.arange(100)}).round(6)  # rows gain alike
+    Parameters
+    ----------
+    y, probabilities_missing, probabilities_complete, score_of_rows, classes, random_state
+        As for `acquisition_curves`.
+    share
+        Share of rows revealed at which ``recovered`` is read.
+    resamples
+        Number of bootstrap samples.
+
+    Returns
+    -------
+    Series
+        By score; NaN where revealing gains nothing.
+
+    Raises
+    ------
+    DrawsError
+        As for `acquisition_curves`.
+
+    Examples
+    --------
+    Where all rows gain alike, the part does not vary:
+
+    >>> missing, complete = np.full((100, 2), 0.5), np.tile([0.9, 0.1], (100, 1))
+    >>> recovered_error(np.zeros(100, int), missing, complete, {"V": np.arange(100)}).round(6)
     V    0.0
     dtype: float64
     """
-    y, now = codes_of(y, probabilities_missing, classes)
-    y, then = codes_of(y, probabilities_complete, range(now.shape[1]))
-    gain = log_losses(y, now) - log_losses(y, then)
+    y, missing = codes_of(y, probabilities_missing, classes)
+    y, complete = codes_of(y, probabilities_complete, range(missing.shape[1]))
+    gain = log_losses(y, missing) - log_losses(y, complete)
     random = np.random.default_rng(random_state)
     orders = {
         name: np.lexsort((random.random(len(y)), -paired(score, gain)[0]))
@@ -175,8 +212,8 @@ def recovered_error(
         whole = copies @ gain
         part = {}
         for name, order in orders.items():
-            before = copies[order].cumsum() - copies[order]
-            revealed = np.clip(round(share * len(y)) - before, 0, copies[order])
+            earlier = copies[order].cumsum() - copies[order]
+            revealed = np.clip(round(share * len(y)) - earlier, 0, copies[order])
             part[name] = revealed @ gain[order] / whole if whole else np.nan
         parts.append(part)
     return pd.DataFrame(parts).std()

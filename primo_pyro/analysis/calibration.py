@@ -1,18 +1,23 @@
-"""Does V mean what it says? Predicted impact against what really changed, and a map that mends its scale."""
+"""Expected against realised change, and a monotone map that corrects the scale of V."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 from sklearn.isotonic import IsotonicRegression
 
 from primo_pyro.analysis.scores import standard_error
 from primo_pyro.errors import DrawsError
 
+__all__ = ["ImpactCalibrator", "impact_calibration", "impact_calibration_bins", "paired"]
 
-def impact_calibration_bins(predicted, realised, flip=None, bins: int = 10) -> pd.DataFrame:
-    """Predicted impact beside what really changed, in groups of equal size.
+
+def impact_calibration_bins(
+    predicted: ArrayLike, realised: ArrayLike, flip: ArrayLike | None = None, bins: int = 10
+) -> pd.DataFrame:
+    """Mean expected and mean realised change, in groups of rows of equal size.
 
     Parameters
     ----------
@@ -23,13 +28,18 @@ def impact_calibration_bins(predicted, realised, flip=None, bins: int = 10) -> p
     flip
         Whether the label changed ``[N]``.
     bins
-        Groups, at most one a row.
+        Number of groups, at most one for each row.
 
     Returns
     -------
     DataFrame
         In order of ``predicted``: ``rows, predicted, realised, realised_se`` and, where given, ``flip``
         (share).
+
+    Raises
+    ------
+    DrawsError
+        Where the arrays do not have one finite number for each row.
 
     Examples
     --------
@@ -51,8 +61,8 @@ def impact_calibration_bins(predicted, realised, flip=None, bins: int = 10) -> p
     return pd.DataFrame(lines)[order]
 
 
-def impact_calibration(predicted, realised, bins: int = 10) -> dict[str, float]:
-    """How well V foretells the realised change, in numbers.
+def impact_calibration(predicted: ArrayLike, realised: ArrayLike, bins: int = 10) -> dict[str, float]:
+    """How well V predicts the realised change, in numbers.
 
     Parameters
     ----------
@@ -66,6 +76,11 @@ def impact_calibration(predicted, realised, bins: int = 10) -> dict[str, float]:
         least squares with an intercept; ``calibration_error``: the mean distance of the bins' means, weighted
         by rows; ``rank_correlation`` (Spearman); ``lift``: mean realised change of the tenth of the rows with
         the highest V over that of all rows. NaN where V or the change does not vary.
+
+    Raises
+    ------
+    DrawsError
+        As for `impact_calibration_bins`.
 
     Examples
     --------
@@ -89,10 +104,10 @@ def impact_calibration(predicted, realised, bins: int = 10) -> dict[str, float]:
 
 
 class ImpactCalibrator:
-    """A monotone map from V to the change that is to be expected, learnt from rows where it was seen.
+    """A monotone map from V to the expected change, learnt from rows whose realised change is known.
 
-    Isotonic regression of the realised change on V, held constant beyond the V that were seen: 0.3 then means
-    0.3 on new rows like these.
+    Isotonic regression of the realised change on V, constant beyond the values of V that it was fitted on. On
+    new rows like these, an expected change of 0.3 is then 0.3 on average.
 
     Examples
     --------
@@ -101,29 +116,30 @@ class ImpactCalibrator:
     array([0.2, 0.4])
     """
 
-    def fit(self, impact, realised) -> ImpactCalibrator:
-        """Learn from V and realised changes ``[N]``."""
+    def fit(self, impact: ArrayLike, realised: ArrayLike) -> ImpactCalibrator:
+        """Learn from V and realised changes ``[N]``; `DrawsError` where they are not finite pairs."""
         impact, realised = paired(impact, realised)
         regression = IsotonicRegression(y_min=0, y_max=1).fit(impact, realised)
         self.impact_, self.change_ = regression.X_thresholds_, regression.y_thresholds_  # the map's knots
         return self
 
-    def predict(self, impact) -> np.ndarray:
+    def predict(self, impact: ArrayLike) -> np.ndarray:
         """Expected change ``[N]`` for V ``[N]``."""
         return np.interp(np.asarray(impact, float), self.impact_, self.change_)
 
 
-def paired(predicted, realised) -> tuple[np.ndarray, np.ndarray]:
+def paired(predicted: ArrayLike, realised: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays ``[N]`` of finite numbers; `DrawsError` where they are not."""
     predicted, realised = np.asarray(predicted, float), np.asarray(realised, float)
     if predicted.ndim != 1 or predicted.shape != realised.shape or len(predicted) == 0:
         raise DrawsError(
-            f"Arrays of shape {list(predicted.shape)} and {list(realised.shape)}; one number a row in each "
-            "was wanted. Pass the same rows in both."
+            f"Arrays have shapes {list(predicted.shape)} and {list(realised.shape)}; expected one number for "
+            "each row in both. Pass the same rows in both."
         )
     if not (np.isfinite(predicted).all() and np.isfinite(realised).all()):
         bad = ~(np.isfinite(predicted) & np.isfinite(realised))
         raise DrawsError(
-            f"{int(bad.sum())} of {len(bad)} rows are not finite (first: row {int(bad.argmax())}). Leave "
-            "them out."
+            f"{int(bad.sum())} of {len(bad)} rows have values that are not finite (first: row "
+            f"{int(bad.argmax())}); expected finite numbers. Leave these rows out."
         )
     return predicted, realised

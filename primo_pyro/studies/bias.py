@@ -1,4 +1,4 @@
-"""How far averaged predictions lie from oracles that never average (Section 4.4 of the paper)."""
+"""The distance of PRIMO's averaged predictions from oracles that do not average (Section 4.4)."""
 
 from __future__ import annotations
 
@@ -7,40 +7,45 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from primo_pyro.errors import DrawsError
+from primo_pyro.modalities import Modalities
 from primo_pyro.program.outcomes import total_variation
+
+__all__ = ["bias_analysis"]
 
 
 def bias_analysis(
-    x,
-    y,
-    x_test,
+    x: Modalities,
+    y: ArrayLike,
+    x_test: Modalities,
     optional: Sequence[str],
     *,
-    primo: Callable[[int], object],
-    oracle: Callable[[int], object],
+    primo: Callable[[int], BaseEstimator],
+    oracle: Callable[[int], BaseEstimator],
     seeds: Sequence[int] = (0, 1),
     rate: float = 0.5,
 ) -> pd.DataFrame:
-    """How far the averaged prediction lies from oracles that never marginalise (Section 4.4, Eq. 10-11).
+    """The distance of the averaged prediction from oracles that do not marginalise (Section 4.4, Eq. 10-11).
 
-    For each seed the rows are cut in two disjoint halves. Two oracles are trained on the first, one on the
-    observed modalities alone (unimodal), one on everything (multimodal); PRIMO is trained on the second half,
-    with the optional modalities dropped at random. B is the mean total variation distance on test rows.
+    For each seed the rows are split into two halves. Two oracles are trained on the first half, one on the
+    observed modalities alone (unimodal), one on all (multimodal). PRIMO is trained on the second half, with
+    the optional modalities dropped at random. Distances are mean total variation distances on test rows.
 
     Parameters
     ----------
     x, y
-        Complete rows (``Modalities``) and labels ``[N]``.
+        Complete rows and labels ``[N]``.
     x_test
         Complete test rows.
     optional
-        The modalities that PRIMO may miss.
+        The modalities that are optional for PRIMO.
     primo, oracle
         Functions of a seed that make an unfitted estimator with ``fit`` and ``predict_proba``.
     seeds
-        One repetition each; two at least for the distance from seed to seed.
+        One repetition each. Two at least are needed for the distance from seed to seed.
     rate
         Share of rows in which each optional modality is dropped.
 
@@ -48,9 +53,9 @@ def bias_analysis(
     -------
     DataFrame
         Tidy: ``first, second, seed, distance``. ``first`` and ``second`` are among ``primo_missing``,
-        ``primo_complete``, ``unimodal`` and ``multimodal``; where both are the same, the distance is that
-        between this seed and the next, the scale of chance. B_missing is the distance of primo_missing to
-        unimodal, B_complete that of primo_complete to multimodal.
+        ``primo_complete``, ``unimodal`` and ``multimodal``. Where both are the same, the distance is that
+        between this seed and the next: what chance alone brings. B_missing is the distance of primo_missing
+        to unimodal, B_complete that of primo_complete to multimodal.
 
     Raises
     ------
@@ -73,7 +78,7 @@ def bias_analysis(
             if not rows.present[name].all():
                 raise DrawsError(
                     f"Modality {name!r} is absent in {int((~rows.present[name]).sum())} of {len(rows)} "
-                    "rows; the oracles want it in all. Pass complete rows."
+                    "rows; expected present in all, for the oracles. Pass complete rows."
                 )
     y = np.asarray(y)
     observed = [name for name in x.names if name not in optional]

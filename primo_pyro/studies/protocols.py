@@ -1,20 +1,23 @@
-"""The settings with which each data set is trained and evaluated: the one place for them.
+"""The settings with which each data set is trained and evaluated, all in one place.
 
-What the paper says (Appendix C.1) is taken from it. AV-MNIST and MIMIC-III: half of the training rows lose
-the optional modality, AdamW, representations of 128 and 64 numbers, with its own objective as many latent
-dimensions, and 2,000 and 500 draws at evaluation. It does not say the batch size, the number of epochs,
-dropout, or gamma; those here are ours, and the same for all methods. The calibrated objective has a small
-latent: 8 dimensions hold what a modality tells about a label, 16 where there are ten labels.
+Settings that the paper states (Appendix C.1) are taken from it. AV-MNIST and MIMIC-III: the optional modality
+is dropped in half of the training rows; AdamW; representations of 128 and 64 numbers; under the paper's
+objective as many latent dimensions; 2,000 and 500 draws at evaluation. The paper does not state the batch
+size, the number of epochs, dropout and gamma; those here are our own, the same for all methods. The
+calibrated objective has a small latent: 8 dimensions hold what a modality tells about a label, 16 where there
+are ten labels.
 
-The paper's learning rate of 5e-4 stands for MIMIC-III. AV-MNIST's rate, batches and dropout were set while
-looking at validation rows, for 15,000 training rows (docs/results.md). So were those of PhysioNet 2012, which
-is not in the paper and has the settings of MIMIC-III otherwise.
+MIMIC-III has the paper's learning rate of 5e-4. Learning rate, batch size and dropout of AV-MNIST were chosen
+on validation rows, with 15,000 training rows (docs/results.md). So were those of PhysioNet 2012, which is not
+in the paper; its other settings are those of MIMIC-III.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+__all__ = ["AV_MNIST", "DIGIT_HALVES", "MIMIC3", "PHYSIONET_2012", "XOR", "Protocol"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,15 @@ class Protocol:
     Attributes
     ----------
     seeds, epochs
-        Repeats, and epochs at most.
+        Number of repeats, and largest number of epochs.
     networks
-        Settings of all networks alike.
+        Settings of all networks.
     primo
-        Those of PRIMO, under every objective.
+        Settings of PRIMO, under every objective.
     own
-        Those of single methods, by their names in `primo_pyro.studies.comparison.METHODS`; they go before the others.
-        What ``benchmarks/tune_baselines.py`` finds on a data set belongs here. (What it found on XOR are the
-        defaults of the baselines' classes.)
+        Settings of single methods, by their names in `primo_pyro.studies.methods.METHODS`; they override the
+        others. Settings that ``benchmarks/tune_baselines.py`` finds on a data set belong here. (Those that it
+        found on XOR are the defaults of the baselines' classes.)
     """
 
     seeds: int
@@ -85,8 +88,8 @@ PHYSIONET_2012 = Protocol(
     epochs=12,
     networks=MIMIC3.networks | {"hidden_dim": 96, "learning_rate": 2e-3, "dropout": 0.5},
     primo=MIMIC3.primo,
-    # Found by benchmarks/tune_baselines.py; where the general settings were best, none are named. Imputation
-    # by neighbours was searched on 4,000 rows.
+    # Found by benchmarks/tune_baselines.py; methods that are not named did best with the general settings.
+    # Imputation by neighbours was tuned on 4,000 rows.
     own={
         "primo (paper)": MIMIC3.own["primo (paper)"] | {"learning_rate": 5e-3},
         "unimodal": {"learning_rate": 5e-3},

@@ -12,10 +12,11 @@ from primo_pyro.baselines import LVAEClassifier
 from primo_pyro.baselines.imputation import MAX_FEATURES
 from primo_pyro.data import make_xor
 from primo_pyro.data.xor import BAYES_ACCURACY
-from primo_pyro.errors import ModalityError
-from primo_pyro.studies.comparison import FREQUENCIES, METHODS, NEVER_DROPPED, Task, compare
+from primo_pyro.errors import ModalityError, PrimoError
+from primo_pyro.studies.comparison import compare
+from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
-from primo_pyro.studies.tasks import xor
+from primo_pyro.studies.tasks import Task, xor
 
 
 def test_tidy_results():
@@ -112,7 +113,7 @@ def test_what_methods_can_and_cannot_do_on_xor():
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="There is no method 'magic'; choose among unimodal, multimodal"):
+    with pytest.raises(PrimoError, match="method is 'magic'; expected one of unimodal, multimodal"):
         compare(xor(10), ["magic"], [0], {})
 
 
