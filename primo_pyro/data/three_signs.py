@@ -15,15 +15,15 @@ both together tell everything: the impact of each alone is 0, and that of the se
 the two must look at the row, and single impacts do not add up to that of a set.
 
 **How the impact is exact.** A cluster k is a place with its (c_1, c_2). Given what is present, the clusters
-have posterior weights w_k, and y = 1 has probability p. Let one number m be revealed while the other stays
-absent, and let r_k be the probability of y = 1 in cluster k once the sign of m is known. With f+ and f- the
-normal densities around +1 and -1, the expected change is
+have posterior weights w_k, and y = 1 has probability p. Where nothing stays absent, y becomes certain and the
+expected change is 2 p (1 - p). Let one number m be revealed while the other stays absent, and let r_ks be the
+probability of y = 1 in cluster k once m has the sign s. Then
 
-    E |P(y=1 | m) - p| = integral over m of | A f+(m) + B f-(m) |,
-                         A = sum of w_k (r_k - p) over the clusters with m around +1,  B the same around -1.
+    E |P(y=1 | present, m) - p| = sum over s of | sum over k of w_k P(s | k) (r_ks - p) |,
 
-A and B depend on m through its sign alone, and A f+ + B f- changes its sign once at most, where
-exp(2 m / 0.5^2) = -B / A. Between such points the integral is a difference of normal distribution functions.
+as if the sign of m alone were revealed. For P(y=1 | present, m) - p keeps its sign while m keeps its own: it
+could change only if the other number's centre were positive on average for one centre of m and negative for
+the other, and neither centre is negative on average at any place.
 """
 
 from __future__ import annotations
@@ -186,20 +186,13 @@ def three_signs_impact(x: Modalities, modality: str | Iterable[str]) -> np.ndarr
 
 def _impact_of_one(place: int, o: np.ndarray, posterior: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Of the number in column ``place``, the other one being absent too; see the head of this module."""
-    other = ndtr(CLUSTERS[:, 3 - place] / SCALE)  # P(the other one > 0) in each cluster
-    upper = CLUSTERS[:, place] > 0
+    # P(> 0) in each cluster.
+    one, other = (ndtr(CLUSTERS[:, column] / SCALE) for column in (place, 3 - place))
     impact = np.zeros(len(p))
-    for positive in (False, True):
+    for positive, share in ((True, one), (False, 1 - one)):
         odd = ((o > 0) ^ positive)[:, None]
-        gain = posterior * (np.where(odd, 1 - other, other) - p[:, None])
-        a, b = gain[:, upper].sum(1), gain[:, ~upper].sum(1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            turn = SCALE**2 / 2 * np.log(-b / a)  # NaN where the sign does not change
-        low, high = (0, np.inf) if positive else (-np.inf, 0)
-        turn = np.clip(np.nan_to_num(turn, nan=0, posinf=np.inf, neginf=-np.inf), low, high)
-        for start, end in ((low, turn), (turn, high)):
-            mass = [ndtr((end - c) / SCALE) - ndtr((start - c) / SCALE) for c in (1, -1)]
-            impact += np.abs(a * mass[0] + b * mass[1])
+        then = np.where(odd, 1 - other, other)
+        impact += np.abs((posterior * share * (then - p[:, None])).sum(1))
     return impact
 
 
