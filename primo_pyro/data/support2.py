@@ -96,7 +96,8 @@ def load_support2(path=None, task="hospital_death", seed=0) -> Splits:
         * ``"history"`` [N, 22]: age, number of comorbidities, diabetes, dementia, sex, race, disease group,
           cancer;
         * ``"physiology"`` [N, 10], third day: mean blood pressure, heart rate, respiration rate, temperature,
-          coma score, white cells, creatinine, sodium.
+          coma score, white cells, creatinine, sodium. (Of one patient the coma score alone. Pressures and
+          rates of 0 stand as the source has them: most of these patients died within days.)
 
         Absent where all of its cells are empty (in brackets the share of the patients):
 
@@ -113,8 +114,8 @@ def load_support2(path=None, task="hospital_death", seed=0) -> Splits:
         to 5 where they are more than 5 off; the columns in ``LOGARITHMIC`` as log(1 + v). A single empty cell
         of a present modality takes the training median, and a 0 in the column ``... known``, for which there
         is one where more than one patient lacks the number. Texts are one column a category, all 0 where the
-        cell is empty. The categories are those of the data set's description, so that columns do not depend
-        on the seed; no number is learnt from rows outside training.
+        cell is empty; the categories are fixed (``CATEGORIES``), so that columns do not depend on the seed.
+        No number is learnt from rows outside training.
 
         Left out: the source's column of disease classes (groups of the disease groups); and what is an
         outcome or a cost, a decision, somebody's forecast, or a score of the other columns (``surv2m``,

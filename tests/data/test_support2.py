@@ -119,16 +119,16 @@ def test_numbers_are_standardised_by_training_rows_that_have_them(splits, table)
     ):
         source = table[name].astype(float)
         source = np.log1p(source) if name in ("bili", "glucose") else source
-        there = table.loc[rows, list(MODALITIES[modality])].notna().any(axis=1).to_numpy()
+        has = table.loc[rows, list(MODALITIES[modality])].notna().any(axis=1).to_numpy()
         # The fill of single cells counts, as it does in what a network sees.
-        filled = source.fillna(source[rows][there].median())
-        reference = filled[rows][there]
+        filled = source.fillna(source[rows][has].median())
+        reference = filled[rows][has]
         for part in ("train", "test"):
             present = getattr(splits, part).x.present[modality]
             expected = (filled[splits.rows[part]] - reference.mean()) / reference.std(ddof=0)
-            seen = column(splits, part, modality, name)
+            encoded = column(splits, part, modality, name)
             # Single precision, and numbers of the file have three decimals.
-            np.testing.assert_allclose(seen[present], np.clip(expected, -5, 5)[present], atol=1e-4)
+            np.testing.assert_allclose(encoded[present], np.clip(expected, -5, 5)[present], atol=1e-4)
 
 
 def test_an_empty_cell_of_a_present_modality_takes_the_training_median_and_says_so(splits, table):
@@ -200,7 +200,7 @@ def test_the_real_table(real_data):
     assert [len(at) for at in splits.rows.values()] == [5827, 1457, 1821]
     parts = splits.train, splits.validation, splits.test
     present = {m: np.concatenate([part.x.present[m] for part in parts]) for m in MODALITIES}
-    absent = {m: int((~there).sum()) for m, there in present.items()}
+    absent = {m: int((~rows).sum()) for m, rows in present.items()}
     assert absent == {
         "history": 0,
         "background": 1342,
