@@ -5,55 +5,52 @@ hours, in the layout of the MIMIC-III benchmark: an open stand-in for it with th
 second view cuts the hours in vital signs, watched at the bedside, and laboratory values, for which blood
 must be drawn; there a modality is absent where the stay really has none of it.
 
-From events to hours:
+A third view has four blocks of measurements and all variables of the source that are measurements.
 
-* an hour holds the mean of its values; values outside the range in ``VARIABLES`` count as not measured;
-* the systolic pressure is the arterial one, and the cuff's where an hour has no arterial one;
-* hours without a value take the last one before, else the first one after; urine takes the mean of the
-  stay's hours;
-* PaO2/FiO2 is taken after that, and counts as measured in hours in which both were.
+How events become hours is said in :mod:`primo_pyro.data.physionet2012_hours`.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from primo_pyro.data.physionet2012_hours import (
+    BENCHMARK,
+    BLOCKS,
+    DECIDING,
+    FOUR_BLOCKS,
+    HOURS,
+    LABS,
+    SERIES,
+    VITALS,
+    Layout,
+)
 from primo_pyro.data.scaling import standardise
 from primo_pyro.data.source import DataFile, check, homes, not_found
 from primo_pyro.data.splits import Splits, random_rows
 from primo_pyro.errors import DataFileError, PrimoError
 from primo_pyro.modalities import Modalities
 
-HOURS = 24
+__all__ = [
+    "CLASSES",
+    "STATIC",
+    "STATIC_COLUMNS",
+    "VIEWS",
+    "Stays",
+    "load_physionet2012",
+    "mortality6",
+    "read_stays",
+]
+
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
 SETS = ("a", "b", "c")
-
-# Name in the source, and what is plausible.
-VARIABLES = {
-    "GCS": (3, 15),  # points
-    "SysABP": (21, 300),  # mmHg
-    "HR": (0.1, 299),  # beats a minute
-    "Temp": (25, 45),  # degrees Celsius
-    "PaO2": (1, 1000),  # mmHg
-    "FiO2": (0.2, 1),  # share
-    "Urine": (0, 4999),  # mL
-    "BUN": (0.1, 1000),  # mg/dL
-    "WBC": (0.09, 1000),  # thousands a microlitre
-    "HCO3": (1, 100),  # mmol/L
-    "Na": (1, 300),  # mmol/L
-    "K": (0.1, 100),  # mmol/L
-    "Bilirubin": (0.09, 1000),  # mg/dL
-    "NISysABP": (21, 300),  # mmHg, merged into SysABP
-}
-PLACES = {name: i for i, name in enumerate(VARIABLES)}
-SERIES = ("GCS", "SysBP", "HR", "Temp", "PaO2/FiO2", "Urine", "BUN", "WBC", "HCO3", "Na", "K", "Bilirubin")
-VITALS = (0, 1, 2, 3, 5)
-LABS = (4, 6, 7, 8, 9, 10, 11)
 
 STATIC = {"Age": (0, 120), "Gender": (0, 1), "Height": (100, 230), "ICUType": (1, 4), "Weight": (20, 350)}
 STATIC_COLUMNS = (
@@ -66,6 +63,7 @@ CLASSES = {
     "in_hospital_death": ("survived", "died"),
     "mortality6": ("longer", "1 day", "2 days", "3 days", "1 week", "1 year"),
 }
+VIEWS = ("two", "three", "five")
 LICENCE = "PhysioNet/CinC Challenge 2012, Open Data Commons Attribution 1.0 (cite Silva et al. 2012)"
 OBTAIN = (
     "It is open: get set-a, set-b and set-c (.tar.gz) and Outcomes-a.txt, -b and -c from "
@@ -88,10 +86,10 @@ EVENTS = DataFile(
 
 
 class Stays(NamedTuple):
-    """N stays in hours.
+    """N stays in hours; V variables, the 12 of the benchmark or the 32 of the four blocks.
 
-    ``series`` [N, 24, 12] float32, imputed within the stay, NaN where a stay has no value of a variable;
-    ``measured`` [N, 24, 12] bool; ``static`` [N, 5] float32 as in ``STATIC``, NaN unknown; ``death``
+    ``series`` [N, 24, V] float32, imputed within the stay, NaN where a stay has no value of a variable;
+    ``measured`` [N, 24, V] bool; ``static`` [N, 5] float32 as in ``STATIC``, NaN unknown; ``death``
     [N] in hospital; ``survival`` [N] days, -1 where no death is on record; ``record`` [N] number of the stay;
     ``set_id`` [N] 0, 1, 2 for a, b, c.
     """
@@ -124,6 +122,12 @@ def load_physionet2012(path=None, task="in_hospital_death", view="two", split="r
         urine) and ``"labs"`` [N, 24, 14] (PaO2/FiO2, urea nitrogen, white cells, bicarbonate, sodium,
         potassium, bilirubin). A stay without any laboratory value in its first 24 hours has no ``"labs"``,
         and likewise ``"vitals"``: about 1.6 % each.
+        ``"five"``: ``"static"``, ``"vitals"`` [N, 24, 16], ``"blood_gas"`` [N, 24, 12], ``"chemistry"``
+        [N, 24, 30] and ``"haematology"`` [N, 24, 6]; the variables are those of
+        `primo_pyro.data.physionet2012_hours.BLOCKS`. A block is absent in a stay without any value of its
+        variables in its first 24 hours: the blood gas in 24 % of the stays, each other block in about 2 %.
+        (A share of oxygen alone is no blood gas: it is set, not measured.) The packed layout file lacks most
+        of these variables, so this view is read from the events: ``events_48h.npz`` or the text folders.
     split
         ``"random"``: 64 % training, 16 % validation, 20 % test, shuffled by ``seed``. ``"sets"``: set a for
         training, b for validation, c for test, as the challenge was held. A stay is one row and its patient's
@@ -137,9 +141,10 @@ def load_physionet2012(path=None, task="in_hospital_death", view="two", split="r
         float32. Series hold the values of each hour and then, as many channels again, 1 where the variable
         was measured in that hour and 0 where the value was carried over: without them a network cannot tell
         a steady patient from one whom nobody measured. A variable never measured in a stay is 0, the training
-        mean. Values more than 5 standard deviations off are moved to 5. Static columns: ``STATIC_COLUMNS``;
-        unknown or impossible heights, weights and sexes take the training median and a 0 in the column
-        ``...Known``.
+        mean. In view ``"five"`` the logarithm of 1 + v stands for a value v of the skewed variables in
+        `primo_pyro.data.physionet2012_hours.LOGARITHMIC`. Values more than 5 standard deviations off are
+        moved to 5. Static columns: ``STATIC_COLUMNS``; unknown or impossible heights, weights and sexes take
+        the training median and a 0 in the column ``...Known``.
 
     Raises
     ------
@@ -172,11 +177,11 @@ def load_physionet2012(path=None, task="in_hospital_death", view="two", split="r
     """
     if task not in CLASSES:
         raise PrimoError(f"task is {task!r}; one of {tuple(CLASSES)} was wanted.")
-    if view not in ("two", "three"):
-        raise PrimoError(f"view is {view!r}; 'two' or 'three' was wanted.")
+    if view not in VIEWS:
+        raise PrimoError(f"view is {view!r}; one of {VIEWS} was expected. Choose one of them.")
     if split not in ("random", "sets"):
         raise PrimoError(f"split is {split!r}; 'random' or 'sets' was wanted.")
-    stays = read_stays(path)
+    stays = read_stays(path, FOUR_BLOCKS if view == "five" else BENCHMARK)
     if split == "sets":
         rows = dict(zip(SHARES, (np.flatnonzero(stays.set_id == i) for i in range(3)), strict=True))
     else:
@@ -202,14 +207,22 @@ def _modalities(stays: Stays, view: str, train: np.ndarray) -> Modalities:
     known = ~np.isnan(stays.series)
     values = np.clip(standardise(stays.series, train, known), -5, 5)
     values = np.where(known, values, np.float32(0))
-    series = np.stack([values, stays.measured.astype(np.float32)], 2)  # [N, 24, 2, 12]
+    series = np.stack([values, stays.measured.astype(np.float32)], 2)  # [N, 24, 2, V]
     blocks, present = {"static": _static(stays.static, train)}, {}
-    kinds = {"series": range(12)} if view == "two" else {"vitals": VITALS, "labs": LABS}
-    for name, variables in kinds.items():
-        blocks[name] = series[..., list(variables)].reshape(len(values), HOURS, -1)
-        if view == "three":
-            present[name] = stays.measured[..., list(variables)].any((1, 2))
+    for name, (variables, deciding) in _kinds(view).items():
+        blocks[name] = series[..., variables].reshape(len(values), HOURS, -1)
+        if view != "two":
+            present[name] = stays.measured[..., deciding].any((1, 2))
     return Modalities(blocks, present)
+
+
+def _kinds(view: str) -> dict[str, tuple[list[int], list[int]]]:
+    """The variables of each series, and those of which one must be measured for it to be present."""
+    if view == "five":
+        at = FOUR_BLOCKS.places
+        return {name: ([at[v] for v in BLOCKS[name]], [at[v] for v in DECIDING[name]]) for name in BLOCKS}
+    kinds = {"series": range(len(SERIES))} if view == "two" else {"vitals": VITALS, "labs": LABS}
+    return {name: (list(variables), list(variables)) for name, variables in kinds.items()}
 
 
 def _static(static: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -232,20 +245,27 @@ def _static(static: np.ndarray, train: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def read_stays(path=None) -> Stays:
-    """All stays, before standardisation; ``path`` as in :func:`load_physionet2012`."""
+def read_stays(path=None, layout: Layout = BENCHMARK) -> Stays:
+    """All stays, before standardisation; ``path`` as in :func:`load_physionet2012`.
+
+    ``layout`` is ``BENCHMARK``, the 12 variables of the first two views, or ``FOUR_BLOCKS``, all 32.
+    """
     looked_in = homes(LAYOUT.home, path)
     file = Path(path) if path is not None and Path(path).is_file() else None
+    readers = [(EVENTS, partial(_of_packed_events, layout=layout))]
+    if layout is BENCHMARK:
+        readers.insert(0, (LAYOUT, _of_layout))
     for home in looked_in:
-        for packed, read in ((LAYOUT, _of_layout), (EVENTS, _of_packed_events)):
+        for packed, read in readers:
             where = file or home / packed.name
             if where.name == packed.name and where.is_file():
                 check(packed, where)
                 with np.load(where) as content:
                     return read(content)
-        if file is None and (stays := _of_text(home)) is not None:
+        if file is None and (stays := _of_text(home, layout)) is not None:
             return stays
-    raise not_found("PhysioNet 2012", [file] if file else looked_in, OBTAIN)
+    events = "" if layout is BENCHMARK else f", event by event ({EVENTS.name} or text folders),"
+    raise not_found(f"PhysioNet 2012{events}", [file] if file else looked_in, OBTAIN)
 
 
 def _of_layout(content) -> Stays:
@@ -266,10 +286,10 @@ def _of_layout(content) -> Stays:
     )
 
 
-def _of_packed_events(content) -> Stays:
-    code = np.array([PLACES.get(v, -1) for v in content["var_names"].tolist()])
+def _of_packed_events(content, layout: Layout) -> Stays:
+    code = np.array([layout.places.get(v, -1) for v in content["var_names"].tolist()])
     stay = np.repeat(np.arange(len(content["record_id"])), np.diff(content["offsets"]))
-    series, measured = hours(
+    series, measured = layout.to_hours(
         stay, content["time_min"], code[content["var"]], content["value"], len(content["record_id"])
     )
     static = np.where(content["static"] == -1, np.float32(np.nan), content["static"])
@@ -279,54 +299,7 @@ def _of_packed_events(content) -> Stays:
     )
 
 
-def hours(stay, minute, variable, value, n) -> tuple[np.ndarray, np.ndarray]:
-    """Events in hours, by the rules at the head of this module.
-
-    Parameters
-    ----------
-    stay, minute, variable, value : arrays [E]
-        Number of the stay (below ``n``), minutes since admission, place in ``VARIABLES`` (-1: none), value.
-
-    Returns
-    -------
-    series : array [n, 24, 12], float32
-        NaN where the stay has no value of the variable.
-    measured : booleans [n, 24, 12]
-    """
-    low, high = np.array([*VARIABLES.values(), (np.inf, -np.inf)]).T  # the last one is -1
-    value = np.asarray(value, float)
-    kept = (minute < 60 * HOURS) & (value >= low[variable]) & (value <= high[variable] + 1e-6)
-    cell = (stay[kept] * HOURS + minute[kept] // 60) * len(VARIABLES) + variable[kept]
-    size = n * HOURS * len(VARIABLES)
-    counts = np.bincount(cell, minlength=size)
-    sums = np.bincount(cell, value[kept], minlength=size)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).reshape(n, HOURS, -1)
-    raw = means[..., :-1]
-    raw[..., 1] = np.where(np.isnan(raw[..., 1]), means[..., -1], raw[..., 1])
-    measured = ~np.isnan(raw)
-    filled = _carried(raw)
-    urine, there = raw[..., 6], measured[..., 6]
-    mean = np.where(there, urine, 0).sum(1) / np.maximum(there.sum(1), 1)
-    filled[..., 6] = np.where(there, urine, np.where(there.any(1), mean, np.nan)[:, None])
-    ratio = filled[..., 4] / filled[..., 5]
-    series = np.concatenate([filled[..., :4], ratio[..., None], filled[..., 6:]], -1)
-    both = measured[..., 4] & measured[..., 5]
-    measured = np.concatenate([measured[..., :4], both[..., None], measured[..., 6:]], -1)
-    return series.astype(np.float32), measured
-
-
-def _carried(values: np.ndarray) -> np.ndarray:
-    """[N, 24, V] with each NaN replaced by the last value before it, else by the first one after it."""
-    values = values.copy()
-    for order in (range(1, HOURS), range(HOURS - 2, -1, -1)):
-        step = -1 if order.step > 0 else 1
-        for t in order:
-            gap = np.isnan(values[:, t])
-            values[:, t][gap] = values[:, t + step][gap]
-    return values
-
-
-def _of_text(home: Path) -> Stays | None:
+def _of_text(home: Path, layout: Layout) -> Stays | None:
     """Those of the sets a, b, c that lie anywhere below a folder; None where none does."""
     static, outcomes, record, set_id = [], [], [], []
     events = array("i"), array("i"), array("i"), array("d")  # stay, minute, variable, value
@@ -342,13 +315,13 @@ def _of_text(home: Path) -> Stays | None:
                     f"{file} is not there, but {table.name} names it: the set is not complete. Unpack the "
                     f"archive of set {letter} again."
                 )
-            static.append(_read_record(file, len(record), events))
+            static.append(_read_record(file, len(record), events, layout.places))
             record.append(row[0])
             outcomes.append(row)
             set_id.append(number)
     if not record:
         return None
-    series, measured = hours(*map(np.asarray, events), len(record))
+    series, measured = layout.to_hours(*map(np.asarray, events), len(record))
     outcomes = np.array(outcomes)
     return Stays(
         series,
@@ -381,7 +354,7 @@ def _outcomes(table: Path) -> list[list[int]]:
 LINE = re.compile(r"^(\d+):(\d\d),([^,\n]*),([^,\n]*)$", re.MULTILINE)
 
 
-def _read_record(file: Path, stay: int, events) -> list[float]:
+def _read_record(file: Path, stay: int, events, places: Mapping[str, int]) -> list[float]:
     """Append a stay's events to the columns; return its static values, NaN where unknown."""
     static = dict.fromkeys(STATIC, np.nan)
     text = file.read_text().strip()
@@ -394,10 +367,10 @@ def _read_record(file: Path, stay: int, events) -> list[float]:
     stays, minutes, variables, values = events
     for hour, minute, name, value in rows:
         try:
-            if name in PLACES:
+            if name in places:
                 values.append(float(value))
                 minutes.append(int(hour) * 60 + int(minute))
-                variables.append(PLACES[name])
+                variables.append(places[name])
                 stays.append(stay)
             elif name in static and np.isnan(static[name]) and hour == minute == "00" and value != "-1":
                 static[name] = float(value)

@@ -11,11 +11,25 @@ almost surely. That makes the impact of ``m`` on each row known in closed form (
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.special import expit, ndtr
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
+
+__all__ = [
+    "BAYES_ACCURACY",
+    "BAYES_LOG_LOSS",
+    "MEAN_IMPACT",
+    "asked_about",
+    "make_xor",
+    "make_xor_twins",
+    "xor_impact",
+    "xor_probability",
+    "xor_twins_impact",
+]
 
 CENTRES = np.array([(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0)])
 SCALE = 0.5
@@ -120,3 +134,73 @@ def xor_impact(x_o) -> np.ndarray:
     """
     p = xor_probability(x_o)
     return 2 * p * (1 - p)
+
+
+def make_xor_twins(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+    """Rows of `make_xor` with a modality that repeats ``m``: whoever has one of the two needs no other.
+
+    Parameters, errors, values and labels are those of `make_xor`; the third modality is ``"twin"`` [N, 1],
+    equal to ``"m"`` in every row. Drop each of them for itself, and both, neither or one is absent.
+
+    Examples
+    --------
+    >>> x, y = make_xor_twins(1000, random_state=0)
+    >>> x
+    Modalities(1000 rows: o [1] in all, m [1] in all, twin [1] in all)
+    >>> bool((x.values["m"] == x.values["twin"]).all())
+    True
+    """
+    x, y = make_xor(rows, random_state)
+    return Modalities({**x.values, "twin": x.values["m"].copy()}), y
+
+
+def xor_twins_impact(x: Modalities, modality: str | Iterable[str]) -> np.ndarray:
+    """Exact impact of revealing ``m``, ``twin`` or both in rows of `make_xor_twins`.
+
+    Where neither is present, each alone and both together have the impact of `xor_impact`; where one is
+    present, the label is certain and the other changes nothing.
+
+    Parameters
+    ----------
+    x : Modalities, N rows
+        ``"o"`` in every row; ``"m"`` and ``"twin"`` present or absent in any pattern.
+    modality
+        ``"m"``, ``"twin"``, or both as a set.
+
+    Returns
+    -------
+    array [N], float64, between 0 and 0.5
+
+    Raises
+    ------
+    ModalityError
+        Where the set is empty or holds another name, or ``"o"`` is absent in a row.
+
+    Examples
+    --------
+    >>> x = Modalities({"o": [-1.0, -1.0], "m": [1.0, np.nan], "twin": [np.nan, np.nan]})
+    >>> xor_twins_impact(x, "twin").round(3)
+    array([0. , 0.5])
+    """
+    asked_about(modality, ("m", "twin"))
+    present = x.select("o", "m", "twin").present
+    absent = int((~present["o"]).sum())
+    if absent:
+        raise ModalityError(
+            f"o is absent in {absent} of {len(x)} rows; it was expected in all. Pass complete rows of o."
+        )
+    return np.where(present["m"] | present["twin"], 0.0, xor_impact(x.values["o"]))
+
+
+def asked_about(modality: str | Iterable[str], optional: tuple[str, ...]) -> set[str]:
+    """One name or several, as a set; a ModalityError unless it is a non-empty set out of ``optional``.
+
+    >>> asked_about("m", optional=("m", "twin"))
+    {'m'}
+    """
+    asked = {modality} if isinstance(modality, str) else set(modality)
+    if not asked or not asked <= set(optional):
+        raise ModalityError(
+            f"modality is {modality!r}; one of {optional}, or a set of them, was expected. Correct the names."
+        )
+    return asked

@@ -6,36 +6,49 @@ import numpy as np
 import pytest
 
 from primo_pyro.data import load_physionet2012, physionet2012
-from primo_pyro.data.physionet2012 import (
+from primo_pyro.data.physionet2012 import STATIC, STATIC_COLUMNS, mortality6, read_stays
+from primo_pyro.data.physionet2012_hours import (
+    BLOCKS,
+    FOUR_BLOCKS,
     LABS,
+    LOGARITHMIC,
     PLACES,
     SERIES,
-    STATIC,
-    STATIC_COLUMNS,
     VITALS,
+    block_hours,
     hours,
-    mortality6,
-    read_stays,
 )
 from primo_pyro.data.source import sha256_of
 from primo_pyro.errors import DataFileError, PrimoError
 
 PER_SET = 30
-NAMES = [*PLACES, "Creatinine"]  # the last one is none of ours
+NAMES = [*PLACES, "Creatinine"]  # the last one is not in the benchmark
+ALL_NAMES = [*FOUR_BLOCKS.places, "MechVent"]  # the last one is in no view
+CHANNELS = list(FOUR_BLOCKS.places)[:32]
 HEAD = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death"
 
 
 @pytest.fixture(scope="module")
 def invented():
     """Events and outcomes of 90 stays; some without laboratory values, some without anything else."""
+    return invent(NAMES, lab={"PaO2", "BUN", "WBC", "HCO3", "Na", "K", "Bilirubin"})
+
+
+@pytest.fixture(scope="module")
+def with_blocks():
+    """The same with all variables; some without a blood gas but its share of oxygen."""
+    return invent(ALL_NAMES, lab=set(BLOCKS["blood_gas"]) - {"FiO2"})
+
+
+def invent(names, lab):
     random = np.random.default_rng(0)
     typical = {"GCS": 12, "SysABP": 120, "HR": 80, "Temp": 37, "PaO2": 90, "FiO2": 0.5, "Na": 140}
-    lab = {"PaO2", "BUN", "WBC", "HCO3", "Na", "K", "Bilirubin"}
+    typical |= {"pH": 7.2, "SaO2": 70, "DiasABP": 60, "NIDiasABP": 60, "MAP": 80, "NIMAP": 80, "Albumin": 3}
     stays = []
     for i in range(3 * PER_SET):
         events = []
         for _ in range(60):
-            name = NAMES[random.integers(len(NAMES))]
+            name = names[random.integers(len(names))]
             if (i % 10 == 3 and name in lab) or (i % 10 == 7 and name not in lab):
                 continue
             value = round(typical.get(name, 20) * random.uniform(0.6, 1.4), 2)
@@ -79,6 +92,7 @@ def write_text(folder, stays):
 def write_packed(folder, stays, monkeypatch):
     folder.mkdir(exist_ok=True, parents=True)
     events = [event for stay in stays for event in stay["events"]]
+    names = sorted({name for _, name, _ in events})
     np.savez(
         folder / "events_48h.npz",
         record_id=np.array([s["record"] for s in stays]),
@@ -87,9 +101,9 @@ def write_packed(folder, stays, monkeypatch):
         outcomes=np.array([(6, 1, 5, s["survival"], s["death"]) for s in stays], np.int16),
         offsets=np.cumsum([0, *(len(s["events"]) for s in stays)]).astype(np.int32),
         time_min=np.array([t for t, _, _ in events], np.uint16),
-        var=np.array([NAMES.index(name) for _, name, _ in events], np.uint8),
+        var=np.array([names.index(name) for _, name, _ in events], np.uint8),
         value=np.array([value for _, _, value in events], np.float32),
-        var_names=np.array(NAMES),
+        var_names=np.array(names),
     )
     known = replace(physionet2012.EVENTS, sha256=sha256_of(folder / "events_48h.npz"))
     monkeypatch.setattr(physionet2012, "EVENTS", known)
@@ -99,12 +113,17 @@ def write_packed(folder, stays, monkeypatch):
 def one_stay(*events):
     """Series and measured of one stay from ``(minute, name, value)``."""
     minute, name, value = zip(*events, strict=True)
-    codes = np.array([PLACES[n] for n in name])
-    series, measured = hours(np.zeros(len(events), int), np.array(minute), codes, np.array(value), 1)
-    return (
-        dict(zip(SERIES, series[0].T, strict=True)),
-        dict(zip(SERIES, measured[0].T, strict=True)),
-    )
+    return in_layout(PLACES, hours, SERIES, minute, name, value)
+
+
+def one_stay_in_blocks(*events):
+    return in_layout(FOUR_BLOCKS.places, block_hours, CHANNELS, *zip(*events, strict=True))
+
+
+def in_layout(places, to_hours, channels, minute, name, value):
+    codes = np.array([places[n] for n in name])
+    series, measured = to_hours(np.zeros(len(value), int), np.array(minute), codes, np.array(value), 1)
+    return dict(zip(channels, series[0].T, strict=True)), dict(zip(channels, measured[0].T, strict=True))
 
 
 def test_an_hour_holds_the_mean_of_its_values():
@@ -293,8 +312,98 @@ def test_nothing_there_says_what_to_get(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"task": "mortality"}, {"view": "four"}, {"split": "half"}])
 def test_unknown_choices_are_refused(wrong):
-    with pytest.raises(PrimoError, match="was wanted"):
+    with pytest.raises(PrimoError, match=r"was (wanted|expected)"):
         load_physionet2012(**wrong)
+
+
+def test_blocks_have_the_hours_of_the_benchmark(text):
+    shared = [v for v in CHANNELS if v in SERIES and v not in LOGARITHMIC]
+    assert shared == ["GCS", "HR", "Temp", "Urine", "Na", "K", "HCO3"]
+    ours, theirs = read_stays(text, FOUR_BLOCKS), read_stays(text)
+    for name in [*shared, "BUN", "SysABP"]:
+        i, j = CHANNELS.index(name), SERIES.index({"SysABP": "SysBP"}.get(name, name))
+        expected = np.log1p(theirs.series[..., j]) if name in LOGARITHMIC else theirs.series[..., j]
+        np.testing.assert_array_equal(ours.series[..., i], expected)
+        np.testing.assert_array_equal(ours.measured[..., i], theirs.measured[..., j])
+
+
+@pytest.mark.parametrize(
+    ("arterial", "cuff"), [("SysABP", "NISysABP"), ("DiasABP", "NIDiasABP"), ("MAP", "NIMAP")]
+)
+def test_each_pressure_takes_its_own_cuff(arterial, cuff):
+    series, measured = one_stay_in_blocks((0, cuff, 80), (10, arterial, 90), (60, cuff, 70))
+    assert series[arterial][:2].tolist() == [90, 70]
+    assert measured[arterial].nonzero()[0].tolist() == [0, 1]
+    assert sum(m.sum() for m in measured.values()) == 2
+
+
+def test_skewed_variables_are_logarithms_of_hourly_means():
+    series, _ = one_stay_in_blocks((0, "AST", 10), (30, "AST", 30), (0, "HCT", 30))
+    np.testing.assert_allclose(series["AST"], np.log(21), rtol=1e-6)
+    assert (series["HCT"] == 30).all()
+    assert np.isnan(series["ALT"]).all()
+
+
+def test_values_out_of_range_count_in_no_block():
+    _, measured = one_stay_in_blocks((0, "pH", 735), (0, "DiasABP", 0), (0, "Mg", 30), (1440, "HCT", 30))
+    assert not any(m.any() for m in measured.values())
+
+
+def test_text_and_packed_events_have_the_same_blocks(tmp_path, with_blocks, monkeypatch):
+    packed = write_packed(tmp_path / "packed", with_blocks, monkeypatch)
+    text = write_text(tmp_path / "text", with_blocks)
+    for ours, theirs in zip(read_stays(text, FOUR_BLOCKS), read_stays(packed, FOUR_BLOCKS), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6)  # one has its values as float32
+
+
+def test_five_modalities(tmp_path, with_blocks):
+    text = write_text(tmp_path / "physionet2012", with_blocks)
+    five, two = load_physionet2012(text, view="five", seed=4), load_physionet2012(text, seed=4)
+    stays = read_stays(text, FOUR_BLOCKS)
+    assert five.train.x.names == ("static", *BLOCKS)
+    assert (five.test.y == two.test.y).all()
+    assert (five.test.x.values["static"] == two.test.x.values["static"]).all()
+    for part in ("train", "validation", "test"):
+        x, at = getattr(five, part).x, five.rows[part]
+        for name, variables in BLOCKS.items():
+            columns = [CHANNELS.index(v) for v in variables]
+            values, indicators = np.split(x.values[name], 2, axis=2)
+            assert values.shape == (len(at), 24, len(variables))
+            assert (indicators == stays.measured[at][..., columns]).all()
+            never = np.isnan(stays.series[at][..., columns])
+            assert never.any()
+            assert (values[never] == 0).all()
+            assert np.abs(values).max() <= 5
+            deciding = [c for c, v in zip(columns, variables, strict=True) if v != "FiO2"]
+            assert (x.present[name] == stays.measured[at][..., deciding].any((1, 2))).all()
+            if part == "train":  # which sets the mean; clipping moves it a little
+                assert np.nanmean(np.where(never, np.nan, values), (0, 1)) == pytest.approx(0, abs=0.1)
+        oxygen = stays.measured[at][..., CHANNELS.index("FiO2")].any(1)
+        assert not x.present["blood_gas"][at % 10 == 3].any()
+        assert part != "train" or oxygen[at % 10 == 3].any()
+
+
+def test_five_modalities_learn_nothing_from_rows_outside_training(tmp_path, with_blocks):
+    splits = load_physionet2012(write_text(tmp_path / "a", with_blocks), view="five")
+    outside = {*splits.rows["validation"], *splits.rows["test"]}
+    changed = [
+        s | {"events": [(t, n, round(v * 1.2, 2)) for t, n, v in s["events"]]} if i in outside else s
+        for i, s in enumerate(with_blocks)
+    ]
+    again = load_physionet2012(write_text(tmp_path / "b", changed), view="five")
+    for name in splits.train.x.names:
+        assert (splits.train.x.values[name] == again.train.x.values[name]).all()
+        assert name == "static" or (splits.test.x.values[name] != again.test.x.values[name]).any()
+
+
+def test_five_modalities_need_the_events(tmp_path, with_blocks, monkeypatch):
+    (tmp_path / "benchmark_layout_24h.npz").write_bytes(b"of no use here")
+    with pytest.raises(DataFileError, match=r"event by event \(events_48h\.npz or text"):
+        load_physionet2012(tmp_path, view="five")
+    with pytest.raises(DataFileError, match="event by event"):
+        load_physionet2012(tmp_path / "benchmark_layout_24h.npz", view="five")
+    write_packed(tmp_path, with_blocks, monkeypatch)
+    assert load_physionet2012(tmp_path, view="five").train.x.names == ("static", *BLOCKS)
 
 
 def test_real_stays(real_data):
@@ -309,3 +418,16 @@ def test_real_stays(real_data):
     absent = ((1 - frame[["vitals", "labs"]]) * frame[["rows"]].to_numpy()).sum().round()
     assert absent.tolist() == [198, 186]
     assert frame["died"].to_numpy() == pytest.approx(0.142, abs=0.01)
+
+
+def test_real_stays_in_five_modalities(real_data):
+    splits = load_physionet2012(real_data, view="five")
+    parts = splits.train, splits.validation, splits.test
+    present = np.concatenate([np.stack([x.present[m] for m in BLOCKS], 1) for x, _ in parts])
+    assert (~present).sum(0).tolist() == [198, 2877, 249, 299]
+    assert len(np.unique(present, axis=0)) == 15
+    for name, variables in BLOCKS.items():
+        values, indicators = np.split(splits.train.x.values[name], 2, axis=2)
+        assert values.shape == (7680, 24, len(variables))
+        assert (indicators.mean((0, 1)) > 0).all()
+        assert (values.std((0, 1)) > 0).all()

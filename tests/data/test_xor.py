@@ -5,7 +5,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from primo_pyro.data import make_xor, xor_impact, xor_probability
+from primo_pyro import Modalities
+from primo_pyro.data import make_xor, make_xor_twins, xor_impact, xor_probability, xor_twins_impact
 from primo_pyro.data.xor import BAYES_ACCURACY, BAYES_LOG_LOSS, MEAN_IMPACT
 from primo_pyro.errors import ModalityError
 
@@ -75,3 +76,33 @@ def test_same_seed_same_rows():
 def test_zero_rows_is_an_error():
     with pytest.raises(ModalityError, match="at least 1"):
         make_xor(0)
+
+
+def test_twins_are_xor_with_a_copy():
+    (x, y), (twins, y_twins) = make_xor(100, 4), make_xor_twins(100, 4)
+    assert twins.names == ("o", "m", "twin")
+    assert (twins.values["o"] == x.values["o"]).all()
+    assert (twins.values["m"] == x.values["m"]).all()
+    assert (twins.values["twin"] == x.values["m"]).all()
+    assert (y_twins == y).all()
+
+
+def test_a_twin_changes_nothing_beside_its_twin():
+    x, _ = make_xor_twins(400, 4)
+    x = x.drop_at_random("m", "twin", random_state=0)
+    neither = ~x.present["m"] & ~x.present["twin"]
+    assert 0 < neither.sum() < len(x)
+    for asked in ("m", "twin", ("m", "twin")):
+        impact = xor_twins_impact(x, asked)
+        assert (impact[neither] == xor_impact(x.values["o"][neither])).all()
+        assert (impact[~neither] == 0).all()
+    assert (xor_twins_impact(Modalities({"o": x.values["o"]}), "twin") == xor_impact(x.values["o"])).all()
+
+
+def test_impact_of_what_is_no_twin_is_refused():
+    x, _ = make_xor_twins(3)
+    for modality in ("o", (), ("m", "o")):
+        with pytest.raises(ModalityError, match="or a set of them, was expected"):
+            xor_twins_impact(x, modality)
+    with pytest.raises(ModalityError, match="o is absent in 1 of 3 rows"):
+        xor_twins_impact(x.drop("o", where=[True, False, False]), "m")
