@@ -1,23 +1,27 @@
 """Has training gone wrong in a way that is known? What a fit says about itself, on its validation rows.
 
-Three things happen that no score shows at a glance. Each is looked for in one way: a mean over rows that
+Four things happen that no score shows at a glance. Each is looked for in one way: a mean over rows that
 should not be positive, and its standard error. It is found where the mean is above two standard errors, so
-that on few rows only a gross failure is found. ``A QUARTER`` is what counts as material in all three.
+that on few rows only a gross failure is found. `MATERIAL` is the share that counts in all of them. Each
+optional modality is checked on the rows that have it, whatever else is absent in them.
 
 ``collapse``
     The latent of a modality holds next to nothing of what the modality tells. The reference is a probe: a
-    ridge-penalised logistic regression on the representations of complete training rows, without and with
-    the modality. It costs a fraction of a second where a second network would double the fit, and it can
-    only fail to see: what a linear map finds in the encoder's features, trained or not, is there. (It
-    does not see what lies in an interaction alone.) Mean of: a quarter of the probe's gain in log loss,
-    less the model's own gain.
+    ridge-penalised linear model on the representations of training rows, without and with the modality. It
+    costs a fraction of a second where a second network would double the fit, and it errs on one side only:
+    what a linear map finds in the encoder's features is in them. (It does not find what lies in an
+    interaction alone.) Mean of: a quarter of the probe's gain in log loss, less the model's own gain.
 ``impact stays``
-    V hardly falls when what was missing is there: so it was never about that. Mean of: V_complete, less
-    three quarters of V_missing.
+    The spread of the draws hardly falls when the modality is revealed: then V was not about it. Mean of: the
+    spread with the modality, less three quarters of V without it.
 ``overfit``
-    What is always seen has been memorised. Predictions without the modality are surer on training rows
-    than on new ones, and there V is too small. Mean of: three quarters of the validation log loss, less
-    the training log loss.
+    What is always present has been memorised. Predictions without the optional modalities are surer on
+    training rows than on new ones, and V is too small on new rows. Mean of: three quarters of the validation
+    log loss, less the training log loss.
+``answers differ``
+    With several optional modalities: the average prediction depends on what is asked about, which it should
+    not. Mean of: the distance between the predictions that ask about everything absent and about one modality
+    alone, less a quarter of V of everything absent.
 """
 
 from __future__ import annotations
@@ -36,12 +40,12 @@ from torch import nn
 
 from primo_pyro.analysis.clusters import FLAT
 from primo_pyro.analysis.scores import log_losses, standard_error
-from primo_pyro.errors import CollapseWarning, OverfitWarning
+from primo_pyro.errors import CollapseWarning, FewRowsWarning, OverfitWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.outcomes import Outcome
 
-__all__ = ["collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
+__all__ = ["answers_differ", "collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
 
 MIN_ROWS = 50  # complete validation rows; on fewer a standard error says little
 RIDGE = 0.1  # penalty of the ridge regression per row
@@ -50,7 +54,7 @@ MATERIAL = 0.25  # share of a quantity that counts as a material failure, in all
 LIMIT = 2.0  # standard errors
 
 ROWS_ENCODED = 512  # through the encoders
-COLUMNS = ["check", "modality", "measured", "reference", "excess", "standard_error", "found"]
+COLUMNS = ["check", "modality", "rows", "measured", "reference", "excess", "standard_error", "found"]
 
 
 def diagnose(
@@ -74,50 +78,62 @@ def diagnose(
     Returns
     -------
     DataFrame
-        A row per check: ``check``; ``modality``; the two means compared, ``measured`` and ``reference``;
-        ``excess``, which should not be positive, its ``standard_error``, and whether the failure was
-        ``found``. No rows without an optional modality, or with fewer than 50 complete validation rows.
+        A row per check and modality: ``check``; ``modality``; the number of ``rows``; the two means compared,
+        ``measured`` and ``reference``; ``excess``, which should not be positive, its ``standard_error``, and
+        whether the failure was ``found``: NaN where fewer than 50 validation rows serve, and nothing was
+        checked. No rows without an optional modality or without validation rows.
     """
     optional = model.optional
-    complete_rows = np.flatnonzero(x_val.complete)
-    if not optional or len(complete_rows) < MIN_ROWS:
+    if not optional or len(x_val) == 0:
         return pd.DataFrame(columns=COLUMNS)
     device = next(model.parameters()).device
+    order = np.random.default_rng(seed).permutation(len(x))
 
-    def summary(x: Modalities, y) -> Summary:
-        labels = torch.as_tensor(y, device=device)
-        return summarise(model, x, labels, num_samples=num_samples, kind="sobol", seed=seed)
+    def summary(x: Modalities, y=None, about=None) -> Summary:
+        labels = None if y is None else torch.as_tensor(y, device=device)
+        return summarise(model, x, labels, num_samples=num_samples, seed=seed, about=about)
 
     def missing_losses(x: Modalities, y) -> np.ndarray:
         return -summary(x.drop(*optional), y).log_likelihood
 
-    order = np.random.default_rng(seed).permutation(len(x))
-    rows, labels = x_val[complete_rows], y_val[complete_rows]
-    missing, complete = summary(rows.drop(*optional), labels), summary(rows, labels)
     everything, some = " and ".join(optional), order[: len(x_val)]
-    lines = [
-        impact_stays(missing.impact, complete.impact, everything),
-        overfit(missing_losses(x[some], y[some]), missing_losses(x_val, y_val), everything),
-    ]
-    probed = order[x.complete[order]][:PROBE_ROWS]
-    if (np.ptp(y[probed], axis=0) > 0).all():
-        train, new = _features(model, x[probed], optional), _features(model, rows, optional)
-        probes = {m: probe_losses(model.outcome, train[m], y[probed], new[m], labels) for m in train}
-        for m in optional:
-            without = missing if optional == (m,) else summary(rows.drop(m), labels)
-            gain = complete.log_likelihood - without.log_likelihood
-            lines.append(collapse(gain, probes[m] - probes[None], m))
-    return pd.DataFrame(lines)
+    lines = []
+    if len(x_val) >= MIN_ROWS:
+        lines.append(overfit(missing_losses(x[some], y[some]), missing_losses(x_val, y_val), everything))
+    for m in optional:
+        rows = np.flatnonzero(x_val.present[m])
+        if len(rows) < MIN_ROWS:
+            lines += [_unchecked(check, m, len(rows)) for check in ("impact stays", "collapse")]
+            continue
+        revealed, labels = x_val[rows], y_val[rows]
+        hidden = revealed.drop(m)
+        alone = len(optional) == 1
+        then = summary(revealed, labels)
+        now = summary(hidden, labels)
+        v = now if alone else summary(hidden, about=(m,))
+        remaining = then if alone else summary(revealed, about=())
+        lines.append(impact_stays(v.impact, remaining.spread, m))
+        if not alone:
+            distance = model.outcome.distance(now.prediction, v.prediction)
+            lines.append(answers_differ(distance, now.impact, m))
+        probed = order[x.present[m][order]][:PROBE_ROWS]
+        if (np.ptp(y[probed], axis=0) > 0).all():
+            losses = {}
+            for features_of in (None, m):
+                train, new = (_features(model, part, features_of) for part in (x[probed], revealed))
+                losses[features_of] = probe_losses(model.outcome, train, y[probed], new, labels)
+            lines.append(collapse(then.log_likelihood - now.log_likelihood, losses[m] - losses[None], m))
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 @torch.no_grad()
-def _features(model, x: Modalities, optional: tuple[str, ...]) -> dict[str | None, np.ndarray]:
-    """Representations side by side ``[N, F]``: without each optional modality, and (None) with all."""
+def _features(model, x: Modalities, without: str | None) -> np.ndarray:
+    """Representations side by side ``[N, F]``, without one modality, or with all that is present."""
     parts = []
     for start in range(0, len(x), ROWS_ENCODED):
         h = model.encoder(x[start : start + ROWS_ENCODED])
-        parts.append({m: (h if m is None else h.drop(m)).fused().cpu().numpy() for m in (None, *optional)})
-    return {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
+        parts.append((h if without is None else h.drop(without)).fused().cpu().numpy())
+    return np.concatenate(parts)
 
 
 def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict:
@@ -135,17 +151,29 @@ def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict:
     return line | {"found": bool(line["found"] and informative)}
 
 
-def impact_stays(impact_missing: np.ndarray, impact_complete: np.ndarray, modality: str) -> dict:
-    """Whether V ``[N]`` is hardly lower with the modality (``measured``) than without (``reference``).
+def impact_stays(impact: np.ndarray, spread: np.ndarray, modality: str) -> dict:
+    """Whether the spread ``[N]`` with the modality (``measured``) is hardly below V without (``reference``).
 
     >>> impact_stays(np.full(60, 0.2), np.full(60, 0.19), "m")["found"]
     True
     >>> impact_stays(np.full(60, 0.2), np.full(60, 0.01), "m")["found"]
     False
     """
-    excess = impact_complete - (1 - MATERIAL) * impact_missing
-    line = _line("impact stays", modality, impact_complete, impact_missing, excess)
-    return line | {"found": bool(line["found"] and impact_missing.mean() > FLAT)}
+    excess = spread - (1 - MATERIAL) * impact
+    line = _line("impact stays", modality, spread, impact, excess)
+    return line | {"found": bool(line["found"] and impact.mean() > FLAT)}
+
+
+def answers_differ(distance: np.ndarray, impact: np.ndarray, modality: str) -> dict:
+    """Whether predictions depend on what is asked about: distances ``[N]`` (``measured``) between those that
+    ask about everything absent and about one modality alone, beside V of everything absent (``reference``).
+
+    >>> answers_differ(np.full(60, 0.1), np.full(60, 0.2), "m")["found"]
+    True
+    >>> answers_differ(np.full(60, 0.01), np.full(60, 0.2), "m")["found"]
+    False
+    """
+    return _line("answers differ", modality, distance, impact, distance - MATERIAL * impact)
 
 
 def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict:
@@ -170,8 +198,13 @@ def _line(check: str, modality: str, measured, reference, excess: np.ndarray) ->
 
 def _named(check: str, modality: str, measured, reference, excess: float, error: float) -> dict:
     found = bool(excess > LIMIT * error)
-    values = check, modality, measured.mean(), reference.mean(), excess, error, found
+    values = check, modality, len(reference), measured.mean(), reference.mean(), excess, error, found
     return dict(zip(COLUMNS, values, strict=True))
+
+
+def _unchecked(check: str, modality: str, rows: int) -> dict:
+    nothing = dict.fromkeys(COLUMNS, float("nan"))
+    return nothing | {"check": check, "modality": modality, "rows": rows}
 
 
 def probe_losses(
@@ -214,25 +247,37 @@ def _log_losses_of_probe(num_classes: int, h, y, h_new, y_new) -> np.ndarray:
 
 
 def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
-    """One warning for each check that has found something.
+    """One warning for each check that has found something, and one where something could not be checked.
 
     Warns
     -----
     CollapseWarning
-        For ``collapse`` and ``impact stays``.
+        For ``collapse``, ``impact stays`` and ``answers differ``.
     OverfitWarning
         For ``overfit``.
+    FewRowsWarning
+        Where fewer than 50 validation rows have a modality.
     """
-    for check, lines in frame[frame["found"].astype(bool)].groupby("check", sort=False):
-        category, what_is_seen, cure = SAYS[check]
-        what = "; ".join(what_is_seen.format(**line) for line in lines.to_dict("records"))
-        warnings.warn(f"{what}. {cure}", category, stacklevel=stacklevel + 1)
+    for check, lines in frame[frame["found"] == True].groupby("check", sort=False):  # noqa: E712
+        category, what, cure = SAYS[check]
+        said = "; ".join(what.format(**line) for line in lines.to_dict("records"))
+        warnings.warn(f"{said}. {cure}", category, stacklevel=stacklevel + 1)
+    unchecked = frame[frame["found"].isna()].drop_duplicates("modality")
+    if len(unchecked):
+        said = ", ".join(f"{line.modality} in {line.rows:.0f}" for line in unchecked.itertuples())
+        warnings.warn(
+            f"Too few validation rows have a modality to check its latent ({said}); expected at least "
+            f"{MIN_ROWS}. Raise validation_fraction, bring more rows, or trust its V only as far as "
+            "impact_gap on new rows bears it out.",
+            FewRowsWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 SAYS = {
     "collapse": (
         CollapseWarning,
-        "The latent of {modality!r} has collapsed: on complete validation rows {modality!r} lowers the log "
+        "The latent of {modality!r} has collapsed: on validation rows {modality!r} lowers the log "
         "loss by {measured:.3f} nats, and that of a logistic regression on the encoders' output by "
         "{reference:.3f}",
         "Predictions with it are hardly better than without, and V says nothing about it. Use "
@@ -241,17 +286,23 @@ SAYS = {
     ),
     "impact stays": (
         CollapseWarning,
-        "V hardly falls once {modality} is there: on complete validation rows it is {reference:.3f} without "
-        "and {measured:.3f} with",
+        "V hardly falls once {modality!r} is revealed: on validation rows it is {reference:.3f} without it, and "
+        "a spread of {measured:.3f} remains with it",
         "It then measures label noise, or a latent without shape, and not what is missing. Use "
         "objective='calibrated'; if that is in use, train longer, raise forecast or num_particles, or lower "
         "latent_dim. Trust the gap of impact_gap rather than V.",
+    ),
+    "answers differ": (
+        CollapseWarning,
+        "Predictions depend on what is asked about: with {modality!r} alone they lie {measured:.3f} from those "
+        "that ask about everything absent, where V of everything is {reference:.3f}",
+        "V of single modalities is then not to be trusted. Train longer, or bring more rows.",
     ),
     "overfit": (
         OverfitWarning,
         "With {modality} hidden the log loss is {measured:.3f} on training rows and {reference:.3f} on "
         "validation rows",
-        "What is always seen has been memorised, and on new rows V is too small. Raise dropout or "
+        "What is always present has been memorised, and on new rows V is too small. Raise dropout or "
         "weight_decay, lower max_epochs or patience, or bring more rows; calibrate_impact mends the scale "
         "of V.",
     ),

@@ -171,14 +171,16 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
         h = self.model_.encoder(x)
         scores = {"val_log_loss": -summary(h, labels).log_likelihood.mean()}
-        complete = np.flatnonzero(x.complete)
-        if self.optional_ and len(complete):
-            for scenario, rows in ("missing", h[complete].drop(*self.optional_)), ("complete", h[complete]):
-                s = summary(rows, labels[complete])
+        some = (
+            np.flatnonzero(np.any([x.present[m] for m in self.optional_], axis=0)) if self.optional_ else ()
+        )
+        if len(some):
+            for scenario, rows in ("missing", h[some].drop(*self.optional_)), ("complete", h[some]):
+                s = summary(rows, labels[some])
                 scores[f"val_log_loss_{scenario}"] = -s.log_likelihood.mean()
-                scores[f"val_impact_{scenario}"] = s.impact.mean()
-            # The epoch is chosen on the rows as they are, and on complete ones with all optional hidden.
-            share = len(complete) / (len(y) + len(complete))
+                scores[f"val_impact_{scenario}"] = s.spread.mean()
+            # The epoch is chosen on the rows as they are, and with all optional modalities hidden.
+            share = len(some) / (len(y) + len(some))
             scores["val_log_loss"] += share * (scores["val_log_loss_missing"] - scores["val_log_loss"])
         return scores
 
