@@ -177,7 +177,7 @@ def _run_epoch(loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, 
         loss.strength = strength
         with LossParts() as reader, WarmUp(strength):
             mean_loss = loss(x[rows], labels[rows]) / len(rows)
-        parts = {"loss": mean_loss.detach(), **reader.parts, **getattr(loss, "terms", {})}
+        parts = {"loss": mean_loss.detach(), **reader.parts, **getattr(loss, "parts", {})}
         if not torch.isfinite(mean_loss):
             broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
             raise TrainingError(

@@ -37,7 +37,7 @@ class BatchNormDiagNormal(DiagNormal):
         loc, scale = self.location_and_scale(given)
         if len(loc) > 1 or not self.training:  # one row has no spread to normalise
             loc = self.normalise(loc)
-        return dist.Normal(self.gamma * loc + self.shift, scale).to_event(1)
+        return dist.Normal(self.gamma * loc + self.shift, scale, validate_args=False).to_event(1)
 
 
 class DropoutOfRows(nn.Dropout):

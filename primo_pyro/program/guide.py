@@ -67,13 +67,18 @@ class PrimoGuide(PyroModule):
         """Draw every latent in play for labels ``y``."""
         h, label = encode(self, x), self.outcome.features(y)
         with pyro.plate("data", len(h), dim=-1):
-            for name, posterior in self.posterior.items():
-                about = self.latents[name].about
-                in_play = h.in_play(about)  # [B]; True or False for all rows
+            for name, prior in self.prior.items():
+                in_play = h.in_play(self.latents[name].about)  # [B]; True or False for all rows
                 if in_play is not False:
-                    q = posterior(h, label)
-                    if self.proposes_from_prior:
-                        p = self.prior[name](h)
-                        q = dist.MaskedMixture(h.all_present(about), q, p, validate_args=False)
+                    q = self.proposal(name, h, label, prior(h))
                     with poutine.mask(mask=in_play):
                         pyro.sample(f"z_{name}", q)
+
+    def proposal(
+        self, name: str, h: Representations, label: Tensor, p: dist.Distribution
+    ) -> dist.Distribution:
+        """q of one latent, p being its prior."""
+        q = self.posterior[name](h, label)
+        if not self.proposes_from_prior:
+            return q
+        return dist.MaskedMixture(h.all_present(self.latents[name].about), q, p, validate_args=False)

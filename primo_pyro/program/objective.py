@@ -25,7 +25,7 @@ the program as factors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,7 +33,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import detach, scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule
 from pyro.poutine.util import site_is_subsample
@@ -42,6 +42,8 @@ from torch import Tensor, nn
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.guide import PrimoGuide
+from primo_pyro.program.model import PrimoModel
 
 __all__ = [
     "ImportanceELBO",
@@ -50,9 +52,13 @@ __all__ = [
     "Objective",
     "TrainingModel",
     "forecast_score",
+    "log_ratios",
+    "priors_of",
     "random_sets",
     "regulariser",
     "story_predictions",
+    "tells_the_default_story",
+    "tie",
 ]
 
 
@@ -159,18 +165,22 @@ class ImportanceELBO(Trace_ELBO):
         super().__init__(*args, **kwargs)
         self.spread_penalty = spread_penalty
 
+    def average(self, log_weights: Tensor, something_absent: Callable[[], Tensor]) -> Tensor:
+        """The bound ``[B]`` of log weights ``[K, B]``; rows in which something in play is absent, on demand."""
+        bound = log_weights.logsumexp(0) - math.log(len(log_weights))
+        if not self.spread_penalty or len(log_weights) == 1:
+            return bound
+        penalised = bound + self.spread_penalty * (log_weights.mean(0) - bound)
+        return torch.where(something_absent(), bound, penalised)
+
     def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
         """The negative bound, summed over rows."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces
         log_weights = sum(_log_probs(model_trace)) - sum(_log_probs(guide_trace))  # [K, B] or [B]
         if log_weights.dim() == 1:
-            return -log_weights.sum()
-        bound = log_weights.logsumexp(0) - math.log(self.num_particles)
-        if self.spread_penalty:
-            penalised = bound + self.spread_penalty * (log_weights.mean(0) - bound)
-            bound = torch.where(model.something_absent(*args), bound, penalised)
-        return -bound.sum()
+            log_weights = log_weights[None]
+        return -self.average(log_weights, partial(model.something_absent, *args)).sum()
 
     def loss(self, model, guide, *args, **kwargs) -> float:
         """The negative bound as a number."""
@@ -184,7 +194,15 @@ class ImportanceELBO(Trace_ELBO):
         return loss.item()
 
 
-ELBOS = {"trace": Trace_ELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
+class TraceELBO(Trace_ELBO):
+    """Pyro's ``Trace_ELBO``, which can average log weights as well."""
+
+    def average(self, log_weights: Tensor, something_absent: Callable[[], Tensor]) -> Tensor:
+        """The bound ``[B]`` of log weights ``[K, B]``."""
+        return log_weights.mean(0)
+
+
+ELBOS = {"trace": TraceELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
 
 
 def _log_probs(trace) -> list[Tensor]:
@@ -229,49 +247,59 @@ def random_sets(candidates: Mapping[str, Tensor], alone: float, everything: floa
 
 # --- The regulariser R ---------------------------------------------------------------------------------
 
+Priors = Mapping[str, dist.Distribution]
 
-def regulariser(model, h: Representations, objective: Objective) -> dict[str, Tensor]:
+
+def priors_of(model, h: Representations) -> dict[str, dist.Distribution]:
+    """p(z_l | available) of each latent, as distributions of batch ``[B]``."""
+    return {name: prior(h) for name, prior in model.prior.items()}
+
+
+def regulariser(
+    model, h: Representations, objective: Objective, priors: Priors | None = None
+) -> dict[str, Tensor]:
     """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, and ``forecast``.
 
-    A part whose weight is 0 is left out.
+    A part whose weight is 0 is left out. ``priors`` are those of `priors_of`, where they are known already.
     """
     if not model.latents:
         return {}
     hidden = random_sets({m: h.present[m] for m in model.optional}, alone=0.5, everything=0.0)
-    missing = h.hide(hidden)
+    h_m = h.hide(hidden)
+    complete, missing = priors or priors_of(model, h), priors_of(model, h_m)
     parts = {}
-    for name, prior in model.prior.items():
+    for name, p_m in missing.items():
         about = model.latents[name].about
-        p_m = prior(missing)
         standard = dist.Normal(h.fused().new_zeros(p_m.shape()), 1.0).to_event(p_m.event_dim)
-        draws = partial(p_m.rsample, (objective.num_particles,))
-        is_absent = ~missing.all_present(about)
-        parts[f"anchor_{name}"] = objective.anchor * is_absent * kl_divergence(p_m, standard, draws)
+        anchor = kl_divergence(p_m, standard, partial(p_m.rsample, (objective.num_particles,)))
+        parts[f"anchor_{name}"] = objective.anchor * anchor.where(~h_m.all_present(about), 0.0)
         is_hidden = torch.stack([hidden[m] for m in about]).any(0)
-        parts[f"tie_{name}"] = objective.tie * is_hidden * tie(prior, h, p_m, objective)
+        parts[f"tie_{name}"] = objective.tie * tie(complete[name], p_m, objective).where(is_hidden, 0.0)
     weight = objective.forecast * model.outcome.largest_impact
     if weight:
-        parts["forecast"] = weight * forecast_score(model, h, hidden, objective.num_particles)
+        score = forecast_score(model, h, hidden, complete, missing, objective.num_particles)
+        parts["forecast"] = weight * score
     return parts
 
 
-def tie(prior: nn.Module, h: Representations, missing: dist.Distribution, objective: Objective) -> Tensor:
+def tie(p_c: dist.Distribution, p_m: dist.Distribution, objective: Objective) -> Tensor:
     """KL(p_c || p_m) ``[B]``, of whose gradient the share ``tie_on_complete`` reaches p_c."""
     share, divergence = objective.tie_on_complete, 0.0
-    if share > 0:
-        divergence = share * _divergence(prior(h), missing, objective)
-    if share < 1:
-        with torch.no_grad():
-            complete = prior(h)
-        divergence = divergence + (1 - share) * _divergence(complete, missing, objective)
+    for weight, p in (share, p_c), (1 - share, detach(p_c) if share < 1 else p_c):
+        if weight:
+            draws = partial(p.rsample, (objective.num_particles,))
+            divergence = divergence + weight * kl_divergence(p, p_m, draws)
     return divergence
 
 
-def _divergence(q: dist.Distribution, p: dist.Distribution, objective: Objective) -> Tensor:
-    return kl_divergence(q, p, partial(q.rsample, (objective.num_particles,)))
-
-
-def forecast_score(model, h: Representations, hidden: Mapping[str, Tensor], num_draws: int) -> Tensor:
+def forecast_score(
+    model,
+    h: Representations,
+    hidden: Mapping[str, Tensor],
+    complete: Priors,
+    missing: Priors,
+    num_draws: int,
+) -> Tensor:
     """Energy score ``[B]`` of the predictions without some modalities as a forecast of those with them.
 
     Both sides tell the story with the latents of what is present, hidden or not, and with no other. Nothing
@@ -281,35 +309,46 @@ def forecast_score(model, h: Representations, hidden: Mapping[str, Tensor], num_
     ----------
     hidden
         Modality to booleans ``[B]``. In rows where none is hidden the score is 0.
+    complete, missing
+        Priors of these rows with and without what is hidden.
     """
     something = torch.stack(list(hidden.values())).any(0)
     rows = something.nonzero()[:, 0]
     if len(rows) == 0:
         return torch.zeros_like(something, dtype=h.fused().dtype)
     hidden = {m: where[rows] for m, where in hidden.items()}
+    h_c = h[rows]
+    h_m = h_c.hide(hidden)
     if len(model.optional) > 1:  # with one, it is present in all these rows
-        h = h.ask(())
-    complete = h[rows]
-    missing = complete.hide(hidden)
-    if len(model.optional) > 1:
-        missing = missing.ask(hidden)
+        h_c, h_m = h_c.ask(()), h_m.ask(hidden)
+    now = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
+    with torch.no_grad():
+        then = story_predictions(model, h_c, complete, rows, num_draws)
     # Every draw is compared with every other: pairs cost little beside the draws, and average the noise out.
-    now = story_predictions(model, missing, num_draws)  # [K, B', Q]
-    then = story_predictions(model, complete, num_draws).detach()
     distance = model.outcome.distance(now[:, None], then).mean((0, 1))
     spread = model.outcome.distance(now[:, None], now).sum((0, 1)) / (num_draws * (num_draws - 1))
     return torch.zeros_like(something, dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
-def story_predictions(model, h: Representations, num_draws: int) -> Tensor:
-    """Predictions ``[K, B, Q]`` of the model's story under K draws of its latents, with gradients."""
-    y = model.outcome.placeholder(len(h)).to(next(iter(h.present.values())).device)
+def story_predictions(model, h: Representations, priors: Priors, rows: Tensor, num_draws: int) -> Tensor:
+    """Predictions ``[K, B', Q]`` of the model's story under K draws of its latents, for some ``rows`` ``[B']``.
+
+    ``h`` has these rows, the priors all.
+    """
+    if tells_the_default_story(model):
+        in_play = [name for name in priors if h.in_play(model.latents[name].about) is not False]
+        z = {name: priors[name].rsample((num_draws,))[:, rows] for name in in_play}
+        return model.outcome.predict(model.likelihood(h, z))
+    y = model.outcome.placeholder(len(h)).to(h.fused().device)
     # A story within the story that is being told: its sites are not those of the loss. Dimension -2 may be
     # that of the ELBO's own draws.
     with poutine.block(), pyro.plate("forecast", num_draws, dim=-3), pyro.plate("rows", len(h), dim=-1):
         trace = poutine.trace(model.story).get_trace(h, y)
-    parameters = trace.nodes[model.outcome.parameters_site]["value"]  # [K, 1, B, P]
+    parameters = trace.nodes[model.outcome.parameters_site]["value"]  # [K, 1, B', P]
     return model.outcome.predict(parameters.expand(num_draws, 1, len(h), -1)[:, 0])
+
+
+# --- The objective as a program, and as a loss -----------------------------------------------------------
 
 
 class TrainingModel(PyroModule):
@@ -337,9 +376,9 @@ class TrainingModel(PyroModule):
         """What it is trained for, so that a checkpoint of another objective is recognised."""
         return repr(self.objective)
 
-    def terms(self, h: Representations, y: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, h: Representations, y: Tensor | None, priors: Priors | None = None) -> dict[str, Tensor]:
         """What training takes off the bound, by names ``[B]``: R and the encoders' own log losses."""
-        parts = regulariser(self.model, h, self.objective)
+        parts = regulariser(self.model, h, self.objective, priors)
         if y is not None:
             distribution = self.model.outcome.distribution
             for m, head in self.heads.items():
@@ -349,7 +388,7 @@ class TrainingModel(PyroModule):
 
     def something_absent(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """As `PrimoModel.something_absent`."""
-        return self.model.something_absent(x, y)
+        return self.model.something_absent(x)
 
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``."""
@@ -370,8 +409,9 @@ def _head(model) -> nn.Linear:
 class Loss(nn.Module):
     """The negative objective of a batch, summed over rows, as a module of everything that is trained.
 
-    It equals the ELBO of a `TrainingModel` and the guide: factors do not depend on the latents, so that
-    their sum may be added outside of Pyro, where looking up a network costs nothing.
+    It equals the ELBO of a `TrainingModel` and the guide. What does not depend on the latents is added outside
+    of Pyro, where looking up a network costs nothing; and where model and guide are the package's own, the
+    bound is computed from the same distributions without Pyro's bookkeeping, draw for draw.
 
     Parameters
     ----------
@@ -383,9 +423,9 @@ class Loss(nn.Module):
     Attributes
     ----------
     strength
-        Factor of all terms beside the bound; `primo_pyro.training.train` raises it during a warm-up.
-    terms
-        Those of the last call, means per row.
+        Factor of all terms but the label's likelihood; `primo_pyro.training.train` raises it during a warm-up.
+    parts
+        Those of the last call by name, means per row.
 
     Examples
     --------
@@ -404,23 +444,58 @@ class Loss(nn.Module):
         self.bound = objective.make_elbo()(model, guide)
         self.training_model = TrainingModel(model, objective)
         self.strength = 1.0
-        self.terms: dict[str, Tensor] = {}
+        self.parts: dict[str, Tensor] = {}
 
     def forward(self, x: Modalities | Representations, y: Tensor) -> Tensor:
-        model = self.training_model.model
+        model, objective = self.training_model.model, self.training_model.objective
         h = encode(model, x)  # once, for model, guide and R
         if len(model.optional) > 1:
             absent = {m: ~h.present[m] for m in model.optional}
             h = h.ask(random_sets(absent, alone=1 / 3, everything=1 / 3))
-        terms = self.training_model.terms(h, y)
-        self.terms = {name: term.detach().mean() for name, term in terms.items()}
-        return self.bound(h, y) + self.strength * sum(term.sum() for term in terms.values())
+        priors = priors_of(model, h)
+        terms = self.training_model.terms(h, y, priors)
+        self.parts = {name: term.detach().mean() for name, term in terms.items()}
+        rest = self.strength * sum(term.sum() for term in terms.values())
+        guide = self.bound.guide
+        if objective.elbo == "mean_field" or not (
+            tells_the_default_story(model) and type(guide).forward is PrimoGuide.forward
+        ):
+            return self.bound(h, y) + rest
+        ratios, log_p = log_ratios(model, guide, h, y, priors, objective.num_particles)
+        self.parts |= {f"kl_z_{name}": -ratio.detach().mean() for name, ratio in ratios.items()}
+        self.parts["nll_y"] = -log_p.detach().mean()
+        log_weights = log_p + self.strength * sum(ratios.values())
+        return rest - self.bound.elbo.average(log_weights, partial(model.something_absent, h)).sum()
+
+
+def tells_the_default_story(model: nn.Module) -> bool:
+    """Whether a model's story is that of `PrimoModel`, and not one that a subclass tells."""
+    return type(model).story is PrimoModel.story
+
+
+def log_ratios(
+    model, guide, h: Representations, y: Tensor, priors: Priors, num_draws: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """log p(z_l) - log q(z_l) of each latent in play and log p(y | x_o, z), ``[K, B]`` each, z drawn from q.
+
+    What Pyro's ELBOs compute from the two programs, in the same order of draws.
+    """
+    ratios, z = {}, {}
+    label = model.outcome.features(y)
+    for name, p in priors.items():
+        in_play = h.in_play(model.latents[name].about)
+        if in_play is not False:
+            q = guide.proposal(name, h, label, p)
+            z[name] = q.rsample((num_draws,))
+            ratio = p.log_prob(z[name]) - q.log_prob(z[name])
+            ratios[name] = ratio if in_play is True else ratio.where(in_play, 0.0)
+    return ratios, model.outcome.distribution(model.likelihood(h, z)).log_prob(y)
 
 
 class LossParts(poutine.messenger.Messenger):
     """Reads the parts of a loss, as means per row, off the two programs that the ELBO runs anyway.
 
-    ``kl_<site>`` is KL(q || p) of a latent's site, ``nll_<site>`` -log p of an observed one (the label's is
+    ``kl_<site>`` is log q - log p of a latent's draws, ``nll_<site>`` -log p of an observed one (the label's is
     ``nll_y``), and factors appear under their own names.
     """
 
@@ -437,8 +512,7 @@ class LossParts(poutine.messenger.Messenger):
         if isinstance(fn, dist.Unit):
             self.parts[name] = -fn.log_factor.mean()
         elif name in self._proposals:  # the guide runs first, then the model
-            q = self._proposals[name]
-            divergence = kl_divergence(q, fn, lambda: value)
+            divergence = self._proposals[name].log_prob(value) - fn.log_prob(value)
             self.parts[f"kl_{name}"] = scale_and_mask(divergence, mask=msg["mask"]).mean()
         elif msg["is_observed"]:
             self.parts[f"nll_{name}"] = -fn.log_prob(value).mean()

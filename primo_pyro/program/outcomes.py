@@ -151,7 +151,7 @@ class Categorical(Outcome):
         self.largest_impact = 1 - 1 / num_classes
 
     def distribution(self, parameters: Tensor) -> dist.Distribution:
-        return dist.Categorical(logits=parameters)
+        return dist.Categorical(logits=parameters, validate_args=False)
 
     def features(self, y: Tensor) -> Tensor:
         return F.one_hot(y, self.num_classes)
@@ -227,7 +227,7 @@ class Ordinal(Categorical):
         return torch.cat([first, middle, last], dim=-1)
 
     def distribution(self, parameters: Tensor) -> dist.Distribution:
-        return dist.Categorical(logits=self.log_probabilities(parameters))
+        return dist.Categorical(logits=self.log_probabilities(parameters), validate_args=False)
 
     def features(self, y: Tensor) -> Tensor:
         """1 for each cut point below the label: neighbours look alike. ``[B, C]``, the first always 1."""
@@ -263,7 +263,7 @@ class Multilabel(Outcome):
         self.largest_impact = 0.5
 
     def distribution(self, parameters: Tensor) -> dist.Distribution:
-        return dist.Bernoulli(logits=parameters).to_event(1)
+        return dist.Bernoulli(logits=parameters, validate_args=False).to_event(1)
 
     def features(self, y: Tensor) -> Tensor:
         return y
@@ -327,7 +327,7 @@ class Normal(Outcome):
         return location, F.softplus(raw + 0.5413) + 1e-3  # softplus(0.5413) = 1
 
     def distribution(self, parameters: Tensor) -> dist.Distribution:
-        return dist.Normal(*self.location_and_scale(parameters))
+        return dist.Normal(*self.location_and_scale(parameters), validate_args=False)
 
     def features(self, y: Tensor) -> Tensor:
         return y[:, None]
