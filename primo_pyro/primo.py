@@ -21,7 +21,8 @@ from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, encoders_for
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.model import PrimoModel
-from primo_pyro.program.objective import Loss, Objective
+from primo_pyro.program.loss import Loss
+from primo_pyro.program.objective import Objective
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
 from primo_pyro.questions import Asked, ImpactQuestions

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.objective import LossParts
+from primo_pyro.program.loss import LossParts
 
 __all__ = ["Schedule", "State", "WarmUp", "train"]
 

@@ -4,8 +4,9 @@ from primo_pyro.program.conditionals import BatchNormDiagNormal, Likelihood
 from primo_pyro.program.distributions import from_noise, kl_divergence, noise_size
 from primo_pyro.program.encoders import GRU, MLP, Encoders, LeNet, Representations, encoder_for
 from primo_pyro.program.guide import PrimoGuide
+from primo_pyro.program.loss import Loss, TrainingModel
 from primo_pyro.program.model import PrimoModel
-from primo_pyro.program.objective import ImportanceELBO, Loss, Objective, TrainingModel
+from primo_pyro.program.objective import ImportanceELBO, Objective
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 from primo_pyro.program.priors import DiagNormal, Latent, one_latent_each
 

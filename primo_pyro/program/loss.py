@@ -1,0 +1,201 @@
+"""What training minimises: the bound, R and the encoders' own losses, as a Pyro program and as a module.
+
+Per row, a random set A of its absent modalities being asked about::
+
+    bound(x, y; A)  -  R(x)  +  sum_x auxiliary * log p(y | x)           every modality x that is present
+
+The last term asks every encoder for the label on its own, through a linear head that no prediction uses. R and
+this term depend on parameters and data alone, not on the latents of the bound, and enter the program as
+factors.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.nn import PyroModule
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+from primo_pyro.modalities import Modalities
+from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.guide import PrimoGuide
+from primo_pyro.program.objective import Objective
+from primo_pyro.program.regulariser import (
+    Priors,
+    priors_of,
+    random_sets,
+    regulariser,
+    tells_the_default_story,
+)
+
+__all__ = ["Loss", "LossParts", "TrainingModel", "log_ratios"]
+
+
+class TrainingModel(PyroModule):
+    """The model as it is trained: its story, with all other terms of the objective as factors in its plate.
+
+    Prediction uses the bare model. `Loss` computes the same objective without these factors, in less time.
+
+    Parameters
+    ----------
+    model
+        A `PrimoModel`.
+    objective
+        What is maximised.
+    """
+
+    def __init__(self, model: PyroModule, objective: Objective):
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        # Without a latent no encoder is heard through noise, and the loss is plain cross-entropy.
+        alone = model.encoder if objective.auxiliary and len(model.prior) else ()
+        self.heads = nn.ModuleDict({name: _head(model) for name in alone})
+
+    def extra_repr(self) -> str:
+        """What it is trained for, so that a checkpoint of another objective is recognised."""
+        return repr(self.objective)
+
+    def terms(self, h: Representations, y: Tensor | None, priors: Priors | None = None) -> dict[str, Tensor]:
+        """What training takes off the bound, by names ``[B]``: R and the encoders' own log losses."""
+        parts = regulariser(self.model, h, self.objective, priors)
+        if y is not None:
+            distribution = self.model.outcome.distribution
+            for m, head in self.heads.items():
+                log_p = distribution(head(h.values[m])).log_prob(y)
+                parts[f"auxiliary_{m}"] = -self.objective.auxiliary * h.present[m] * log_p
+        return parts
+
+    def something_absent(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
+        """As `PrimoModel.something_absent`."""
+        return self.model.something_absent(x)
+
+    def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
+        """Labels ``[B]``."""
+        h = encode(self.model, x)
+        terms = self.terms(h, y)
+        with pyro.plate("data", len(h), dim=-1):
+            for name, term in terms.items():
+                pyro.factor(name, -term)
+            return self.model.story(h, y)
+
+
+def _head(model) -> nn.Linear:
+    """From a representation to the label. Random at first: through one at zero no gradient would pass."""
+    head = nn.Linear(model.encoder.out_features, model.outcome.num_parameters)
+    return head.to(next(model.parameters()))
+
+
+class Loss(nn.Module):
+    """The negative objective of a batch, summed over rows, as a module of everything that is trained.
+
+    It equals the ELBO of a `TrainingModel` and the guide. What does not depend on the latents is added outside
+    of Pyro, where looking up a network costs nothing; and where model and guide are the package's own, the
+    bound is computed from the same distributions without Pyro's bookkeeping, draw for draw.
+
+    Parameters
+    ----------
+    model, guide
+        `PrimoModel` and `PrimoGuide`, or programs like them.
+    objective
+        What is maximised.
+
+    Attributes
+    ----------
+    strength
+        Factor of all terms but the label's likelihood; `primo_pyro.training.train` raises it during a warm-up.
+    parts
+        Those of the last call by name, means per row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from primo_pyro.program import MLP, Categorical, Encoders, PrimoGuide, PrimoModel, one_latent_each
+    >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 2))}).drop("m", where=[1, 1, 0, 0, 0])
+    >>> encoder = Encoders({"o": MLP(3, 16, 8), "m": MLP(2, 16, 8)}, out_features=8)
+    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), Categorical(4), hidden_dim=16)
+    >>> guide = PrimoGuide(model, hidden_dim=16, gamma=0.5, proposes_from_prior=True)
+    >>> Loss(model, guide, Objective())(x, torch.zeros(5, dtype=torch.long)).shape
+    torch.Size([])
+    """
+
+    def __init__(self, model: PyroModule, guide: nn.Module, objective: Objective):
+        super().__init__()
+        self.bound = objective.make_elbo()(model, guide)
+        self.training_model = TrainingModel(model, objective)
+        self.strength = 1.0
+        self.parts: dict[str, Tensor] = {}
+
+    def forward(self, x: Modalities | Representations, y: Tensor) -> Tensor:
+        model, objective = self.training_model.model, self.training_model.objective
+        h = encode(model, x)  # once, for model, guide and R
+        if len(model.optional) > 1:
+            absent = {m: ~h.present[m] for m in model.optional}
+            h = h.ask(random_sets(absent, alone=1 / 3, everything=1 / 3))
+        priors = priors_of(model, h)
+        terms = self.training_model.terms(h, y, priors)
+        self.parts = {name: term.detach().mean() for name, term in terms.items()}
+        rest = self.strength * sum(term.sum() for term in terms.values())
+        guide = self.bound.guide
+        if objective.elbo == "mean_field" or not (
+            tells_the_default_story(model) and type(guide).forward is PrimoGuide.forward
+        ):
+            return self.bound(h, y) + rest
+        ratios, log_p = log_ratios(model, guide, h, y, priors, objective.num_particles)
+        self.parts |= {f"kl_z_{name}": -ratio.detach().mean() for name, ratio in ratios.items()}
+        self.parts["nll_y"] = -log_p.detach().mean()
+        log_weights = log_p + self.strength * sum(ratios.values())
+        return rest - self.bound.elbo.average(log_weights, partial(model.something_absent, h)).sum()
+
+
+def log_ratios(
+    model, guide, h: Representations, y: Tensor, priors: Priors, num_draws: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """log p(z_l) - log q(z_l) of each latent in play and log p(y | x_o, z), ``[K, B]`` each, z drawn from q.
+
+    What Pyro's ELBOs compute from the two programs, in the same order of draws.
+    """
+    ratios, z = {}, {}
+    label = model.outcome.features(y)
+    for name, p in priors.items():
+        in_play = h.in_play(model.latents[name].about)
+        if in_play is not False:
+            q = guide.proposal(name, h, label, p)
+            z[name] = q.rsample((num_draws,))
+            ratio = p.log_prob(z[name]) - q.log_prob(z[name])
+            ratios[name] = ratio if in_play is True else ratio.where(in_play, 0.0)
+    return ratios, model.outcome.distribution(model.likelihood(h, z)).log_prob(y)
+
+
+class LossParts(poutine.messenger.Messenger):
+    """Reads the parts of a loss, as means per row, off the two programs that the ELBO runs anyway.
+
+    ``kl_<site>`` is log q - log p of a latent's draws, ``nll_<site>`` -log p of an observed one (the label's is
+    ``nll_y``), and factors appear under their own names.
+    """
+
+    def __enter__(self):
+        self.parts: dict[str, Tensor] = {}
+        self._proposals: dict[str, dist.Distribution] = {}
+        return super().__enter__()
+
+    @torch.no_grad()
+    def _pyro_post_sample(self, msg) -> None:
+        name, fn, value = msg["name"], msg["fn"], msg["value"]
+        if site_is_subsample(msg) or msg["infer"].get("_deterministic"):
+            return
+        if isinstance(fn, dist.Unit):
+            self.parts[name] = -fn.log_factor.mean()
+        elif name in self._proposals:  # the guide runs first, then the model
+            divergence = self._proposals[name].log_prob(value) - fn.log_prob(value)
+            self.parts[f"kl_{name}"] = scale_and_mask(divergence, mask=msg["mask"]).mean()
+        elif msg["is_observed"]:
+            self.parts[f"nll_{name}"] = -fn.log_prob(value).mean()
+        else:
+            self._proposals[name] = fn
