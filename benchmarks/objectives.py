@@ -41,6 +41,7 @@ PIECES = {
     "importance bound": ("elbo", "num_particles"),
     "forecast": ("forecast",),
     "auxiliary": ("auxiliary",),
+    "spread penalty": ("spread_penalty",),
 }
 
 
