@@ -102,11 +102,12 @@ class Likelihood(nn.Module):
             hidden = hidden + linear(h.values[name])
         for name, linear in self.from_latent.items():
             in_play = h.in_play(self.about[name])  # [B]; True or False for all rows
+            constant = self.not_in_play[name] if name in self.not_in_play else hidden.new_zeros(())
             if in_play is False:
-                hidden = hidden + self.not_in_play[name]
+                hidden = hidden + constant
                 continue
             told = z[name] @ linear.weight.T  # faster than linear(z) where d is small
             if in_play is not True:
-                told = torch.where(in_play[:, None], told, self.not_in_play[name])
+                told = torch.where(in_play[:, None], told, constant)
             hidden = hidden + told
         return self.head(hidden)

@@ -149,7 +149,7 @@ def forecast_score(
     hidden = {m: where[rows] for m, where in hidden.items()}
     h_c = h[rows]
     h_m = h_c.hide(hidden)
-    if len(model.optional) > 1:  # with one, it is present in all these rows
+    if len(model.optional) > 1 or h.asked is not None:  # with one, it is present in all these rows
         h_c, h_m = h_c.ask(()), h_m.ask(hidden)
     now = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
     with torch.no_grad():

@@ -1,0 +1,292 @@
+"""Latents in play: which latents a row's story has, what is asked and hidden, and V of what is absent."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pyro import poutine
+
+from primo_pyro import Modalities, Objective, PrimoClassifier
+from primo_pyro.errors import FewRowsWarning, ModalityError
+from primo_pyro.prediction import summarise
+from primo_pyro.program import (
+    MLP,
+    Categorical,
+    Encoders,
+    Loss,
+    PrimoGuide,
+    PrimoModel,
+    TrainingModel,
+    loss,
+    one_latent_each,
+    regulariser,
+)
+from primo_pyro.program.regulariser import random_sets
+
+NAMES = ("a", "b", "c")
+CALIBRATED, PAPER = Objective.named("calibrated"), Objective.named("paper")
+
+
+def rows(count=24, optional=NAMES, seed=0):
+    random = np.random.default_rng(seed)
+    x = Modalities({name: random.normal(size=(count, 2)) for name in ("o", *optional)})
+    return x.drop_at_random(*optional, random_state=seed), torch.as_tensor(random.integers(0, 3, count))
+
+
+def programs(optional=NAMES, proposes_from_prior=True):
+    torch.manual_seed(0)
+    encoder = Encoders({name: MLP(2, 8, 4) for name in ("o", *optional)}, out_features=4)
+    model = PrimoModel(encoder, one_latent_each(optional, dim=2), Categorical(3), hidden_dim=8)
+    guide = PrimoGuide(model, hidden_dim=8, gamma=0.5, proposes_from_prior=proposes_from_prior)
+    for constant in model.likelihood.not_in_play.values():
+        torch.nn.init.normal_(constant)
+    return model.double(), guide.double()
+
+
+@contextmanager
+def nothing_at_random(monkeypatch):
+    """All that is absent is asked about and all that is present hidden: two losses can be equal."""
+    with monkeypatch.context() as patch:
+        for module in (loss, regulariser):
+            patch.setattr(module, "random_sets", lambda candidates, alone, everything: dict(candidates))
+        yield
+
+
+# --- Loss ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optional", [("a",), NAMES])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        CALIBRATED,
+        PAPER,
+        replace(PAPER, num_particles=4),
+        replace(CALIBRATED, propose_from_prior=False, spread_penalty=0.5),
+        replace(CALIBRATED, elbo="trace"),
+        replace(CALIBRATED, elbo="mean_field"),
+    ],
+    ids=["calibrated", "paper", "paper, four draws", "posterior everywhere", "trace", "mean field"],
+)
+def test_the_loss_is_the_elbo_of_the_pyro_programs(optional, objective, monkeypatch):
+    """Value and gradient of the path without Pyro equal those of the model with its terms as factors."""
+    x, y = rows(optional=optional)
+    model, guide = programs(optional, objective.propose_from_prior)
+    module = Loss(model, guide, objective)
+    h = model.encoder(x).ask({m: torch.as_tensor(~x.present[m]) for m in optional})
+    parameters = list(module.parameters())
+    with nothing_at_random(monkeypatch):
+        torch.manual_seed(1)
+        direct = module(h, y)
+        torch.manual_seed(1)
+        # In the order of draws of `Loss`: its terms, and then Pyro's bound.
+        terms = module.training_model.terms(h, y)
+        bound = objective.make_elbo()(model, guide)(h, y)
+        by_pyro = bound + sum(term.sum() for term in terms.values())
+    losses = direct, by_pyro
+    gradients = [
+        torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True) for value in losses
+    ]
+    # Sums over 24 rows in double precision.
+    assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-10)
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-8)
+
+
+def test_terms_enter_the_pyro_program_as_factors(monkeypatch):
+    """With the same draws the ELBO of the training model is that of the model less its terms."""
+    x, y = rows()
+    model, guide = programs(proposes_from_prior=False)
+    objective = replace(PAPER, auxiliary=1.0)  # no draws but the guide's
+    training_model = TrainingModel(model, objective).double()
+    h = model.encoder(x)
+    with nothing_at_random(monkeypatch):
+        terms = sum(term.sum() for term in training_model.terms(h, y).values())
+        losses = []
+        for program in (training_model, model):
+            torch.manual_seed(1)
+            losses.append(objective.make_elbo()(program, guide)(h, y))
+    assert losses[0].item() == pytest.approx((losses[1] + terms).item(), abs=1e-10)
+
+
+# --- Who is in play --------------------------------------------------------------------------------------
+
+
+def test_by_default_every_latent_is_in_play():
+    x, _ = rows()
+    model, _ = programs()
+    h = model.encoder(x)
+    assert all(h.in_play((m,)) is True for m in NAMES)
+    assert h.ask(()).in_play(("a",)) is not True
+    assert h.drop("a").ask(()).in_play(("a",)) is False
+    np.testing.assert_array_equal(h.ask(["b"]).in_play(("a",)).numpy(), x.present["a"])
+    assert h.ask(["b"]).in_play(("b",)) is True
+
+
+def test_a_latent_out_of_play_is_not_drawn_and_leaves_a_constant():
+    x, y = rows()
+    model, guide = programs()
+    h = model.encoder(x.drop("a", "b")).ask(["b"])
+    for program in (model, guide):
+        trace = poutine.trace(program).get_trace(h, y)
+        assert "z_a" not in trace.nodes
+        assert {"z_b", "z_c"} <= set(trace.nodes)
+    some = h.in_play(("c",))
+    logits = []
+    for value in (0.0, 100.0):
+        z = {m: torch.zeros(len(h), 2, dtype=torch.float64) for m in ("b", "c")}
+        z["c"] = z["c"] + value
+        logits.append(model.likelihood(h, z))
+    changed = (logits[0] != logits[1]).any(-1)
+    assert torch.equal(changed, some)
+
+
+def test_masked_latents_leave_the_bound():
+    """The bound of rows that ask about a only is that of a model that has no other absent latent."""
+    x, y = rows()
+    model, guide = programs(proposes_from_prior=False)
+    guide.eval()
+    h = model.encoder(x.drop(*NAMES)).ask(["a"])
+    trace = poutine.trace(model).get_trace(h, y)
+    trace.compute_log_prob()
+    assert [name for name in trace.stochastic_nodes if name.startswith("z_")] == ["z_a"]
+
+
+def test_something_is_absent_where_an_absent_modality_is_asked_about():
+    x, _ = rows()
+    model, _ = programs()
+    h = model.encoder(x)
+    np.testing.assert_array_equal(model.something_absent(h).numpy(), ~x.complete)
+    np.testing.assert_array_equal(model.something_absent(h.ask(["a"])).numpy(), ~x.present["a"])
+    assert not model.something_absent(h.ask(())).any()
+
+
+def test_random_sets_are_of_the_candidates_and_not_empty_where_there_are_any():
+    torch.manual_seed(0)
+    candidates = {m: torch.rand(4000) < 0.5 for m in NAMES}
+    available = torch.stack(list(candidates.values()), 1)
+    for alone, everything in ((0.5, 0.0), (1 / 3, 1 / 3), (0.0, 1.0), (1.0, 0.0)):
+        chosen = torch.stack(list(random_sets(candidates, alone, everything).values()), 1)
+        assert not (chosen & ~available).any()
+        assert torch.equal(chosen.any(1), available.any(1))
+        if everything == 1:
+            assert torch.equal(chosen, available)
+        if alone == 1:
+            assert chosen.sum(1).max() == 1
+            # Of three candidates each is drawn in a third of some 500 rows: a standard deviation is .021.
+            share = chosen[available.all(1)].double().mean(0)
+            assert (share - 1 / 3).abs().max() < 4 * 0.021
+
+
+def test_the_spread_penalty_concerns_rows_where_nothing_is_absent():
+    elbo = replace(CALIBRATED, spread_penalty=1.0).make_elbo()
+    log_weights = torch.log(torch.tensor([[0.2, 0.2], [0.8, 0.8]]))
+    bound = elbo.average(log_weights, lambda: torch.tensor([True, False]))
+    torch.testing.assert_close(bound, torch.stack([torch.tensor(0.5).log(), log_weights[:, 1].mean()]))
+
+
+# --- V ---------------------------------------------------------------------------------------------------
+
+
+def test_latents_of_present_modalities_do_not_count():
+    """A label that hangs on z_a alone: V of the absent b is exactly 0 where a is present, spread or not."""
+    x, _ = rows(optional=("a", "b"))
+    model, _ = programs(("a", "b"))
+    with torch.no_grad():
+        model.likelihood.from_latent["b"].weight.zero_()
+        model.likelihood.from_latent["a"].weight.mul_(20)
+    present = Modalities(x.values, present={m: np.ones(len(x), bool) for m in x.names})
+    summary = summarise(model, present.drop("b"), num_samples=64)
+    assert summary.spread.min() > 0.01
+    np.testing.assert_allclose(summary.impact, 0, atol=1e-12)
+    np.testing.assert_allclose(summary.information_gain, 0, atol=1e-12)
+    complete = summarise(model, present, num_samples=64)
+    assert (complete.impact == 0).all()
+    assert (complete.flip == 0).all()
+    assert complete.spread.min() > 0.01
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    x, y = rows(300)
+    clf = PrimoClassifier(latent_dim=2, hidden_dim=16, max_epochs=3, num_samples=32, random_state=0)
+    return clf.fit(x, y.numpy()), x
+
+
+def test_each_is_every_single_question_in_one_frame(fitted):
+    clf, x = fitted
+    each = clf.predictive_impact(x, "each")
+    assert len(each) == 3 * len(x)
+    assert each.columns.tolist()[:3] == ["row", "modality", "impact"]
+    for name in NAMES:
+        alone = clf.predictive_impact(x, name)
+        mine = each[each["modality"] == name].sort_values("row")
+        np.testing.assert_array_equal(mine["impact"], alone["impact"])
+        assert (alone["impact"][x.present[name]] == 0).all()
+        assert (alone["impact"][~x.present[name]] > 0).all()
+
+
+def test_a_set_is_a_question_of_its_own(fitted):
+    clf, x = fitted
+    bare = x.drop(*NAMES)
+    together = clf.predictive_impact(bare, NAMES)
+    np.testing.assert_array_equal(together["impact"], clf.predictive_impact(bare)["impact"])
+    pair = clf.predictive_impact(bare, ("c", "a"))
+    np.testing.assert_array_equal(pair["impact"], clf.predictive_impact(bare, ["a", "c"])["impact"])
+    assert not np.allclose(pair["impact"], together["impact"])
+
+
+def test_the_gap_needs_rows_that_have_the_modality_and_no_more(fitted):
+    clf, x = fitted
+    some = x[x.present["b"]]
+    gap = clf.impact_gap(some, "b")
+    assert len(gap) == len(some)
+    p, q = clf.predict_proba(some.drop("b")), clf.predict_proba(some)
+    np.testing.assert_allclose(gap["realised_change"], abs(p - q).sum(1) / 2, atol=1e-12)
+    np.testing.assert_array_equal(gap["impact_missing"], clf.predictive_impact(some.drop("b"), "b")["impact"])
+    with pytest.raises(ModalityError, match="expected rows that have it") as refused:
+        clf.impact_gap(x, ("a", "b"))
+    assert "x[x.present['a'] & x.present['b']]" in str(refused.value)
+    cured = eval("x[x.present['a'] & x.present['b']]", {"x": x})
+    assert len(clf.impact_gap(cured, ("a", "b"))) == len(cured)
+    with pytest.raises(ModalityError, match="none of the optional modalities"):
+        clf.impact_gap(x.drop(*NAMES))
+
+
+def test_a_modality_without_a_latent_has_no_impact_to_report(fitted):
+    clf, x = fitted
+    with pytest.warns(UserWarning, match="no training row had"):
+        impact = clf.predictive_impact(x.drop("o", where=np.arange(len(x)) < 5))
+    assert impact["impact"][:5].isna().all()
+    assert impact["impact"][5:].notna().all()
+    with pytest.raises(ModalityError, match=r"'o' has no latent.*fit with it in optional"):
+        clf.predictive_impact(x, "o")
+
+
+def test_calibration_needs_rows_with_the_modality_only(fitted):
+    clf, x = fitted
+    clf = clf.__class__(**clf.get_params()).fit(*(x, np.arange(len(x)) % 3))
+    clf.calibrate_impact(x)
+    assert set(clf.impact_calibrators_) == {*NAMES, None}
+    assert "expected_change" in clf.predictive_impact(x, "a")
+    clf.calibrate_impact(x, modality=("a", "b"))
+    assert set(clf.impact_calibrators_) == {*NAMES, None, "a + b"}
+    with pytest.warns(FewRowsWarning, match="mostly chance"):
+        clf.calibrate_impact(x[:60])
+    with pytest.raises(ModalityError, match="No row has a"):
+        clf.calibrate_impact(x.drop("a"))
+
+
+def test_sets_are_ranked_beside_single_modalities(fitted):
+    clf, x = fitted
+    ranked = clf.rank_acquisitions(x, {"a": 1.0, "b": 2.0, "c": 4.0}, sets=[("a", "b")])
+    pairs = ranked[ranked["modality"] == "a + b"]
+    lacking = ~x.present["a"] & ~x.present["b"]
+    assert sorted(pairs["row"]) == np.flatnonzero(lacking).tolist()
+    assert (pairs["cost"] == 3).all()
+    assert ranked["change_per_cost"].is_monotonic_decreasing
+    assert len(ranked) == sum(int((~x.present[m]).sum()) for m in NAMES) + int(lacking.sum())
