@@ -43,6 +43,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import draw
 from primo_pyro.program.conditionals import DiagNormal, Likelihood
 from primo_pyro.program.encoders import Encoders, Representations
+from primo_pyro.program.outcomes import Categorical
 
 MAX_DRAWN = 4096  # numbers of the absent modalities together, drawn and encoded anew for every draw and row
 
@@ -62,6 +63,7 @@ class CovariateModel(PyroModule):
         super().__init__()
         self.encoder = encoder
         self.values = values
+        self.outcome = Categorical(num_classes)
         fused = encoder.fused_features
         self.covariate = nn.ModuleDict(
             {m: DiagNormal(fused, hidden_dim, v.features) for m, v in values.items()}
@@ -83,7 +85,7 @@ class CovariateModel(PyroModule):
             h = self.completed(h, x_m)
             z = pyro.sample("z", self.prior(h))
             logits = pyro.deterministic("logits", self.likelihood(h, {"z": z}), event_dim=1)
-            return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
+            return pyro.sample("y", self.outcome.distribution(logits), obs=y)
 
     def completed(self, h: Representations, x_m: Mapping[str, Tensor]) -> Representations:
         """Representations ``[..., B, H]`` in which absent modalities are encoded from their draws."""
