@@ -100,7 +100,7 @@ def diagnose(
         overfit(missing_losses(x[some], y[some]), missing_losses(x_val, y_val), everything),
     ]
     probed = order[x.complete[order]][:PROBE_ROWS]
-    if (np.ptp(y[probed], axis=0) > 0).all():
+    if len(probed) and (np.ptp(y[probed], axis=0) > 0).all():
         train, new = _features(model, x[probed], optional), _features(model, rows, optional)
         probes = {m: probe_losses(model.outcome, train[m], y[probed], new[m], labels) for m in train}
         for m in optional:
