@@ -104,7 +104,7 @@ class ImpactCalibrator:
     def fit(self, impact, realised) -> ImpactCalibrator:
         """Learn from V and realised changes ``[N]``."""
         impact, realised = paired(impact, realised)
-        regression = IsotonicRegression(y_min=0, y_max=1).fit(impact, realised)
+        regression = IsotonicRegression(y_min=0).fit(impact, realised)
         self.impact_, self.change_ = regression.X_thresholds_, regression.y_thresholds_  # the map's knots
         return self
 
@@ -117,8 +117,8 @@ def paired(predicted, realised) -> tuple[np.ndarray, np.ndarray]:
     predicted, realised = np.asarray(predicted, float), np.asarray(realised, float)
     if predicted.ndim != 1 or predicted.shape != realised.shape or len(predicted) == 0:
         raise DrawsError(
-            f"Arrays of shape {list(predicted.shape)} and {list(realised.shape)}; one number a row in each "
-            "was wanted. Pass the same rows in both."
+            f"Arrays of shape {list(predicted.shape)} and {list(realised.shape)}; expected one number a row "
+            "in each. Pass the same rows in both."
         )
     if not (np.isfinite(predicted).all() and np.isfinite(realised).all()):
         bad = ~(np.isfinite(predicted) & np.isfinite(realised))
