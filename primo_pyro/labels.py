@@ -133,8 +133,8 @@ class IndicatorLabels(Labels):
         constant = [c for c in range(values.shape[1]) if np.ptp(values[:, c]) == 0]
         if constant:
             raise LabelError(
-                f"Column {constant[0]} of y is {values[0, constant[0]]:g} in all {len(values)} rows; expected "
-                "rows with 0 and rows with 1 in each column. Leave the column out, or add rows."
+                f"Column {constant[0]} of y is {values[0, constant[0]]:g} in all {len(values)} rows; "
+                "expected rows with 0 and rows with 1 in each column. Leave the column out, or add rows."
             )
         return cls(np.asarray(y.columns) if isinstance(y, pd.DataFrame) else np.arange(values.shape[1]))
 
@@ -150,14 +150,16 @@ class IndicatorLabels(Labels):
             values = values.astype(np.float32)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"y cannot be read as 0 and 1 in {values.shape[1]} columns: {error}. Code each label as 0 or 1."
+                f"y cannot be read as 0 and 1 in {values.shape[1]} columns: {error}. Code each label as 0 or "
+                "1."
             ) from error
         wrong = ~np.isin(values, (0, 1))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise LabelError(
-                f"y has {int(wrong.sum())} entries that are neither 0 nor 1 (first: {values[row, column]:g} in "
-                f"row {row}, column {column}). Code each label as 0 or 1, and leave out rows without labels."
+                f"y has {int(wrong.sum())} entries that are neither 0 nor 1 (first: {values[row, column]:g} "
+                f"in row {row}, column {column}). Code each label as 0 or 1, and leave out rows without "
+                "labels."
             )
         return values
 
@@ -165,8 +167,8 @@ class IndicatorLabels(Labels):
         values = self._values(y)
         if values.shape[1] != len(self.names):
             raise LabelError(
-                f"y has {values.shape[1]} columns; expected the {len(self.names)} labels of the training rows "
-                f"({list(self.names)}). Give a column to each."
+                f"y has {values.shape[1]} columns; expected the {len(self.names)} labels of the training "
+                f"rows ({list(self.names)}). Give a column to each."
             )
         if isinstance(y, pd.DataFrame) and list(y.columns) != list(self.names):
             raise LabelError(
@@ -244,9 +246,10 @@ def _as_classes(y) -> np.ndarray:
     y = _given(y)
     if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
         y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+    shape = np.asarray(y).shape
+    if len(shape) == 2 and shape[1] > 1:
         raise LabelError(
-            f"y has shape {list(np.shape(y))}; expected one label a row. For several binary labels at once "
+            f"y has shape {list(shape)}; expected one label a row. For several binary labels at once "
             'set outcome="multilabel".'
         )
     y = column_or_1d(y, warn=True)
@@ -256,8 +259,8 @@ def _as_classes(y) -> np.ndarray:
             check_classification_targets(y)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of one "
-                "type, or use PrimoRegressor for numbers."
+                f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of "
+                "one type, or use PrimoRegressor for numbers."
             ) from error
     return y
 
