@@ -1,4 +1,4 @@
-"""What `PrimoClassifier` and `PrimoRegressor` share: the programs, their training, and questions about impact."""
+"""What `PrimoClassifier` and `PrimoRegressor` share: programs, their training, and questions about impact."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ class PrimoEstimator(NetworkEstimator):
         model, guide
             The programs; predictions need the model alone.
         x, y
-            The rows and labels that they were trained on, for what is learnt of these: names, shapes, classes.
+            The rows and labels that they were trained on, for what is learnt of these: names, shapes and
+            classes.
 
         Raises
         ------
@@ -130,8 +131,9 @@ class PrimoEstimator(NetworkEstimator):
             )
         if sorted(model.encoder) != sorted(x.names) or set(self.optional_) - set(model.optional):
             raise ModalityError(
-                f"The model has encoders for {sorted(model.encoder)} and latents about {list(model.optional)}; "
-                f"expected {sorted(x.names)} and {list(self.optional_)}. Pass the rows it was trained on."
+                f"The model has encoders for {sorted(model.encoder)} and latents about "
+                f"{list(model.optional)}; expected {sorted(x.names)} and {list(self.optional_)}. Pass the "
+                "rows it was trained on."
             )
         self.optional_ = tuple(sorted(model.optional))
         self.model_, self.guide_ = model, guide

@@ -123,7 +123,7 @@ def acquisition_summary(curves: pd.DataFrame, share: float = SHARE) -> pd.DataFr
         revealed, value = curve["revealed"].to_numpy(), curve["value"].to_numpy()
         if revealed[0] != 0 or revealed[-1] != 1:
             raise DrawsError(
-                f"The curve of {score!r} runs from {revealed[0]} to {revealed[-1]}; 0 to 1 was wanted. Pass "
+                f"The curve of {score!r} runs from {revealed[0]} to {revealed[-1]}; expected 0 to 1. Pass "
                 "shares that hold both ends."
             )
         gain = value[-1] - value[0]
@@ -223,8 +223,8 @@ def rank_acquisitions(
     """
     if not impacts:
         raise ModalityError(
-            f"No optional modality ({', '.join(absent) or 'there is none'}) is absent in any of {rows} rows, so "
-            "nothing can be acquired. Pass rows with modalities absent."
+            f"No optional modality ({', '.join(absent) or 'there is none'}) is absent in any of {rows} rows, "
+            "so nothing can be acquired. Pass rows with modalities absent."
         )
     parts = []
     for modality, impact in impacts.items():
