@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -34,6 +33,7 @@ from pyro.nn import PyroModule
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from primo_pyro.errors import DrawsError
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations, encode
@@ -179,8 +179,8 @@ def regulariser(model, h: Representations, objective: Objective) -> dict[str, Te
         about = model.latents[name].about
         missing = prior(h.drop(*about))
         standard = dist.Normal(h.fused().new_zeros(missing.shape()), 1.0).to_event(missing.event_dim)
-        draws = partial(missing.rsample, (objective.num_particles,))
-        parts[f"anchor_{name}"] = objective.anchor * kl_divergence(missing, standard, draws)
+        _require_reparameterised(name, missing)
+        parts[f"anchor_{name}"] = objective.anchor * _divergence(missing, standard, objective)
         parts[f"tie_{name}"] = objective.tie * tie(prior, h, missing, objective)
         if weight and about not in scored:
             scored.add(about)
@@ -202,7 +202,16 @@ def tie(prior: nn.Module, h: Representations, missing: dist.Distribution, object
 
 
 def _divergence(q: dist.Distribution, p: dist.Distribution, objective: Objective) -> Tensor:
-    return kl_divergence(q, p, partial(q.rsample, (objective.num_particles,)))
+    # Expanded first: not every kind of Pyro's takes a sample shape beside a batch.
+    return kl_divergence(q, p, q.expand((objective.num_particles, *q.batch_shape)).rsample)
+
+
+def _require_reparameterised(name: str, p: dist.Distribution) -> None:
+    if not p.has_rsample:
+        raise DrawsError(
+            f"The prior of latent {name!r} is {type(p).__name__}, whose draws pass no gradient; expected one "
+            "with rsample. Use another, as MixtureOfDiagNormals for a mixture."
+        )
 
 
 def forecast_score(model, h: Representations, hidden: Iterable[str], num_draws: int) -> Tensor:
