@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -35,7 +34,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     outcome
         ``"categorical"``: one of C classes. ``"ordinal"``: one of C ordered classes, in sorted order or that
         of ordered pandas categories. ``"multilabel"``: several binary labels, ``y`` ``[N, L]`` of 0 and 1. Or
-        a class of your own out of the size of the label, a subclass of `primo_pyro.program.Outcome`.
+        a class of your own, made of the label's size: a subclass of an outcome of `primo_pyro.program`.
     **others
         See `primo_pyro.primo.PrimoEstimator` and `primo_pyro.estimator.NetworkEstimator`.
 
@@ -64,7 +63,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     (5, 2)
     """
 
-    outcome: str | Callable[[int], Outcome] = "categorical"
+    outcome: str | type[Outcome] = "categorical"
 
     def _outcome_class(self):
         if not isinstance(self.outcome, str):

@@ -205,7 +205,7 @@ class NumberLabels(Labels):
 
     @staticmethod
     def _values(y) -> np.ndarray:
-        values = column_or_1d(_given(y), warn=True)
+        values = _one_a_row(_given(y), "For several numbers fit a regressor to each.")
         try:
             values = values.astype(float)
         except (TypeError, ValueError) as error:
@@ -226,12 +226,24 @@ class NumberLabels(Labels):
 def labels_of(outcome: type[Outcome]) -> type[Labels]:
     """The kind of labels that an outcome, or the nearest of its bases, has.
 
+    Raises
+    ------
+    LabelError
+        For what is no outcome, or derived from none that has labels.
+
     >>> labels_of(Ordinal).__name__
     'OrderedLabels'
     """
     kinds = (ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels)
     of_base = {base: kind for kind in kinds for base in kind.outcomes}
-    return next(of_base[base] for base in outcome.__mro__ if base in of_base)
+    for base in getattr(outcome, "__mro__", ()):
+        if base in of_base:
+            return of_base[base]
+    names = ", ".join(base.__name__ for base in of_base)
+    raise LabelError(
+        f"The outcome is {getattr(outcome, '__name__', outcome)!r}; expected a subclass of one of {names}, "
+        "whose labels are known. Derive it from one of them."
+    )
 
 
 def _given(y):
@@ -246,13 +258,7 @@ def _as_classes(y) -> np.ndarray:
     y = _given(y)
     if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
         y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
-    shape = np.asarray(y).shape
-    if len(shape) == 2 and shape[1] > 1:
-        raise LabelError(
-            f"y has shape {list(shape)}; expected one label a row. For several binary labels at once "
-            'set outcome="multilabel".'
-        )
-    y = column_or_1d(y, warn=True)
+    y = _one_a_row(y, 'For several binary labels at once set outcome="multilabel".')
     _refuse_unusable(y)
     if len(y):
         try:
@@ -263,6 +269,13 @@ def _as_classes(y) -> np.ndarray:
                 "one type, or use PrimoRegressor for numbers."
             ) from error
     return y
+
+
+def _one_a_row(y, cure: str) -> np.ndarray:
+    shape = np.asarray(y).shape
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise LabelError(f"y has shape {list(shape)}; expected one label a row. {cure}")
+    return column_or_1d(y, warn=True)
 
 
 def _refuse_unusable(y: np.ndarray) -> None:
