@@ -7,8 +7,8 @@ from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.draws import NormalDraws
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.guide import PrimoGuide
-from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.loss import TrainingModel
+from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Objective
 from primo_pyro.regressor import PrimoRegressor
 

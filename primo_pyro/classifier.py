@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -33,9 +32,9 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     encoders
         Per modality a module ``[B, ...] -> [B, hidden_dim]``; those not named are chosen by shape.
     outcome
-        ``"categorical"``: one of C classes. ``"ordinal"``: one of C ordered classes, in sorted order or that of
-        ordered pandas categories. ``"multilabel"``: several binary labels, ``y`` ``[N, L]`` of 0 and 1. Or a
-        class of your own out of the size of the label, a subclass of `primo_pyro.program.Outcome`.
+        ``"categorical"``: one of C classes. ``"ordinal"``: one of C ordered classes, in sorted order or that
+        of ordered pandas categories. ``"multilabel"``: several binary labels, ``y`` ``[N, L]`` of 0 and 1. Or
+        a class of your own, made of the label's size: a subclass of an outcome of `primo_pyro.program`.
     **others
         See `primo_pyro.primo.PrimoEstimator` and `primo_pyro.estimator.NetworkEstimator`.
 
@@ -64,15 +63,15 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     (5, 2)
     """
 
-    outcome: str | Callable[[int], Outcome] = "categorical"
+    outcome: str | type[Outcome] = "categorical"
 
     def _outcome_class(self):
         if not isinstance(self.outcome, str):
             return self.outcome
         if self.outcome not in CLASSIFIED:
             raise LabelError(
-                f"outcome is {self.outcome!r}; expected one of {', '.join(map(repr, CLASSIFIED))}, or a class. "
-                "Choose one of them; for numbers use PrimoRegressor."
+                f"outcome is {self.outcome!r}; expected one of {', '.join(map(repr, CLASSIFIED))}, or a "
+                "class. Choose one of them; for numbers use PrimoRegressor."
             )
         return outcome_named(self.outcome)
 
@@ -95,7 +94,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     def predict(self, x) -> np.ndarray:
         """Most probable label ``[N]``; of several labels 0 or 1 for each, ``[N, L]``."""
-        return self.labels_.decode(self.model_.outcome.decide(self.predict_proba(x)))
+        p = self.predict_proba(x)
+        return self.labels_.decode(self.model_.outcome.decide(p))
 
     # --- Plausible labels --------------------------------------------------------------------------------
 
@@ -107,8 +107,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         Parameters
         ----------
         **settings
-            Those of `primo_pyro.analysis.clusters.plausible_labels`: ``max_clusters, min_weight, class_weight,
-            random_state`` (of the grouping) and ``n_jobs``.
+            Those of `primo_pyro.analysis.clusters.plausible_labels`: ``max_clusters, min_weight,
+            class_weight, random_state`` (of the grouping) and ``n_jobs``.
 
         Returns
         -------
@@ -132,7 +132,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         several = self.model_.outcome.name == "multilabel"
         return label_shares(frame, sorted(frame["label"].unique()) if several else self.classes_, by=by)
 
-    # --- What impact means ---------------------------------------------------------------------------------
+    # --- What impact means -------------------------------------------------------------------------------
 
     def uncertainty(self, x) -> pd.DataFrame:
         """Entropy of each prediction in nats, and what the absent modalities could resolve of it.

@@ -117,7 +117,7 @@ def diagnose(
             distance = model.outcome.distance(now.prediction, v.prediction)
             lines.append(answers_differ(distance, now.impact, m))
         probed = order[x.present[m][order]][:PROBE_ROWS]
-        if (np.ptp(y[probed], axis=0) > 0).all():
+        if len(probed) and (np.ptp(y[probed], axis=0) > 0).all():
             losses = {}
             for features_of in (None, m):
                 train, new = (_features(model, part, features_of) for part in (x[probed], revealed))

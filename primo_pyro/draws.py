@@ -158,7 +158,7 @@ class NormalDraws(poutine.messenger.Messenger):
 
 def noise_columns(model, h: Representations) -> dict[str, slice]:
     """The columns of noise that each latent site of a model takes, in the order of the story."""
-    with _outside_of_training(h):
+    with _outside_of_training(model):
         trace = poutine.trace(_unlabelled(model, 1)).get_trace(h[:1])
     columns, start = {}, 0
     for name in trace.stochastic_nodes:
@@ -178,9 +178,9 @@ def _device(model) -> torch.device:
 
 
 @contextmanager
-def _outside_of_training(h: Representations) -> Iterator[None]:
+def _outside_of_training(model) -> Iterator[None]:
     """Neither the random state that others draw from nor Pyro's list of parameters is changed."""
-    device = h.fused().device
+    device = _device(model)
     forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     with torch.no_grad(), forked, pyro.get_param_store().scope():
         yield
@@ -193,7 +193,10 @@ def draw(model, h: Representations, points: Tensor, sites: Iterable[str], **nois
     """
     unlabelled = _unlabelled(model, len(h))
     predictive = Predictive(unlabelled, num_samples=len(points), parallel=True, return_sites=tuple(sites))
-    with _outside_of_training(h), NormalDraws(points, **noise):  # Predictive runs the model more than once
+    with (
+        _outside_of_training(model),
+        NormalDraws(points, **noise),
+    ):  # Predictive runs the model more than once
         return predictive(h)
 
 

@@ -106,8 +106,10 @@ class ModalityEstimator(BaseEstimator, ABC):
         return tags
 
     def _learn_rows(self, x, y, goes_on: bool = False) -> tuple[Modalities, np.ndarray]:
-        """Rows and encoded labels. Learns ``labels_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where
-        training ``goes_on``, checks the rows against them.
+        """Rows and encoded labels.
+
+        Learns ``labels_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where training ``goes_on``,
+        checks the rows against them.
         """
         x = self._as_modalities(x, reset=not goes_on)
         if len(x) == 0:
@@ -234,7 +236,8 @@ class ClassesMixin(ClassifierMixin):
 
     def predict(self, x) -> np.ndarray:
         """Most probable label ``[N]``."""
-        return self.labels_.decode(self.predict_proba(x).argmax(axis=1))
+        p = self.predict_proba(x)
+        return self.labels_.decode(p.argmax(axis=1))
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -329,7 +332,8 @@ class NetworkEstimator(ModalityEstimator):
 
 
 def _check_lengths(x: Modalities, y) -> None:
-    rows = np.shape(y)[0] if np.ndim(y) else 0
+    shape = np.asarray(y).shape
+    rows = shape[0] if shape else 0
     if len(x) != rows:
         raise LabelError(f"x has {len(x)} rows and y {rows} labels; expected one label a row. Correct y.")
 

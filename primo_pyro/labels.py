@@ -133,8 +133,8 @@ class IndicatorLabels(Labels):
         constant = [c for c in range(values.shape[1]) if np.ptp(values[:, c]) == 0]
         if constant:
             raise LabelError(
-                f"Column {constant[0]} of y is {values[0, constant[0]]:g} in all {len(values)} rows; expected "
-                "rows with 0 and rows with 1 in each column. Leave the column out, or add rows."
+                f"Column {constant[0]} of y is {values[0, constant[0]]:g} in all {len(values)} rows; "
+                "expected rows with 0 and rows with 1 in each column. Leave the column out, or add rows."
             )
         return cls(np.asarray(y.columns) if isinstance(y, pd.DataFrame) else np.arange(values.shape[1]))
 
@@ -150,14 +150,16 @@ class IndicatorLabels(Labels):
             values = values.astype(np.float32)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"y cannot be read as 0 and 1 in {values.shape[1]} columns: {error}. Code each label as 0 or 1."
+                f"y cannot be read as 0 and 1 in {values.shape[1]} columns: {error}. Code each label as 0 or "
+                "1."
             ) from error
         wrong = ~np.isin(values, (0, 1))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise LabelError(
-                f"y has {int(wrong.sum())} entries that are neither 0 nor 1 (first: {values[row, column]:g} in "
-                f"row {row}, column {column}). Code each label as 0 or 1, and leave out rows without labels."
+                f"y has {int(wrong.sum())} entries that are neither 0 nor 1 (first: {values[row, column]:g} "
+                f"in row {row}, column {column}). Code each label as 0 or 1, and leave out rows without "
+                "labels."
             )
         return values
 
@@ -165,8 +167,8 @@ class IndicatorLabels(Labels):
         values = self._values(y)
         if values.shape[1] != len(self.names):
             raise LabelError(
-                f"y has {values.shape[1]} columns; expected the {len(self.names)} labels of the training rows "
-                f"({list(self.names)}). Give a column to each."
+                f"y has {values.shape[1]} columns; expected the {len(self.names)} labels of the training "
+                f"rows ({list(self.names)}). Give a column to each."
             )
         if isinstance(y, pd.DataFrame) and list(y.columns) != list(self.names):
             raise LabelError(
@@ -203,7 +205,7 @@ class NumberLabels(Labels):
 
     @staticmethod
     def _values(y) -> np.ndarray:
-        values = column_or_1d(_given(y), warn=True)
+        values = _one_a_row(_given(y), "For several numbers fit a regressor to each.")
         try:
             values = values.astype(float)
         except (TypeError, ValueError) as error:
@@ -224,12 +226,24 @@ class NumberLabels(Labels):
 def labels_of(outcome: type[Outcome]) -> type[Labels]:
     """The kind of labels that an outcome, or the nearest of its bases, has.
 
+    Raises
+    ------
+    LabelError
+        For what is no outcome, or derived from none that has labels.
+
     >>> labels_of(Ordinal).__name__
     'OrderedLabels'
     """
     kinds = (ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels)
     of_base = {base: kind for kind in kinds for base in kind.outcomes}
-    return next(of_base[base] for base in outcome.__mro__ if base in of_base)
+    for base in getattr(outcome, "__mro__", ()):
+        if base in of_base:
+            return of_base[base]
+    names = ", ".join(base.__name__ for base in of_base)
+    raise LabelError(
+        f"The outcome is {getattr(outcome, '__name__', outcome)!r}; expected a subclass of one of {names}, "
+        "whose labels are known. Derive it from one of them."
+    )
 
 
 def _given(y):
@@ -244,22 +258,24 @@ def _as_classes(y) -> np.ndarray:
     y = _given(y)
     if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
         y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        raise LabelError(
-            f"y has shape {list(np.shape(y))}; expected one label a row. For several binary labels at once "
-            'set outcome="multilabel".'
-        )
-    y = column_or_1d(y, warn=True)
+    y = _one_a_row(y, 'For several binary labels at once set outcome="multilabel".')
     _refuse_unusable(y)
     if len(y):
         try:
             check_classification_targets(y)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of one "
-                "type, or use PrimoRegressor for numbers."
+                f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of "
+                "one type, or use PrimoRegressor for numbers."
             ) from error
     return y
+
+
+def _one_a_row(y, cure: str) -> np.ndarray:
+    shape = np.asarray(y).shape
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise LabelError(f"y has shape {list(shape)}; expected one label a row. {cure}")
+    return column_or_1d(y, warn=True)
 
 
 def _refuse_unusable(y: np.ndarray) -> None:

@@ -11,7 +11,7 @@ A folder of three files:
     Kind and version of the format, and the SHA-256 of the other two files.
 
 Functions and modules cannot go into JSON. Callbacks are left out: they belong to the training that is over,
-and a loaded estimator has none. Encoders that the user gave are wanted again at loading, where their
+and a loaded estimator has none. Encoders that the user gave are to be given again at loading, where their
 parameters and buffers are replaced by the saved ones.
 """
 
@@ -154,8 +154,8 @@ def load_estimator(
             f"{folder} holds a {settings['class']}; expected a {cls.__name__}. Call "
             f"{settings['class']}.load(folder)."
         )
-    _check_given(folder, "encoders", settings["encoders"], encoders, "modality: module")
-    _check_given(folder, "parameters", settings["code"], given, "name=value")
+    _check_given(folder, "encoders", settings["encoders"], encoders, "encoders={{{}}}", "{!r}: module")
+    _check_given(folder, "parameters", settings["code"], given, "{}", "{}=value")
     if ("adopted_" in settings["learnt"]) != (programs is not None):
         raise SavedModelError(
             f"{folder} was saved {'with' if programs is None else 'without'} adopted programs, and load got "
@@ -200,15 +200,15 @@ def _tensors(estimator) -> dict[str, Tensor]:
 
 def _fill(tensors: dict[str, Tensor], path: Path) -> None:
     saved = load_file(path)
-    there = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in saved.items()}
-    wanted = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in tensors.items()}
-    different = [name for name in sorted(there | wanted) if there.get(name) != wanted.get(name)]
+    found = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in saved.items()}
+    expected = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in tensors.items()}
+    different = [name for name in sorted(found | expected) if found.get(name) != expected.get(name)]
     if different:
         name = different[0]
         raise SavedModelError(
             f"{path} does not fit the networks that {SETTINGS} and the given encoders describe: "
-            f"{len(different)} tensors differ, as {name!r}, which is {there.get(name, 'absent')}, and "
-            f"{wanted.get(name, 'absent')} was wanted. Give encoders like those that were trained; where "
+            f"{len(different)} tensors differ, as {name!r}, which is {found.get(name, 'absent')}; "
+            f"expected was {expected.get(name, 'absent')}. Give encoders like those that were trained; where "
             "parameters were changed after fit, set them back or fit again before saving."
         )
     for name, tensor in tensors.items():
@@ -245,13 +245,13 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_sum(path: Path, wanted: str) -> None:
+def _check_sum(path: Path, expected: str) -> None:
     _check_is_there(path)
-    seen = _checksum(path)
-    if seen != wanted:
+    found = _checksum(path)
+    if found != expected:
         raise SavedModelError(
-            f"{path} was truncated or edited: its SHA-256 is {seen}, and {MANIFEST} wants {wanted}. Copy the "
-            "folder anew from where it was saved, or save the model again."
+            f"{path} was truncated or edited: its SHA-256 is {found}; expected {expected}, as {MANIFEST} "
+            "says. Copy the folder anew from where it was saved, or save the model again."
         )
 
 
@@ -274,8 +274,8 @@ def _checked_manifest(path: Path) -> dict:
         )
     if set(manifest.get("sha256", ())) != {SETTINGS, WEIGHTS}:
         raise SavedModelError(
-            f"{path} was edited: the checksums of {SETTINGS} and {WEIGHTS} were wanted under 'sha256'. Copy "
-            "the folder anew from where it was saved, or save the model again."
+            f"{path} was edited: expected the checksums of {SETTINGS} and {WEIGHTS} under 'sha256'. "
+            "Copy the folder anew from where it was saved, or save the model again."
         )
     return manifest
 
@@ -301,20 +301,23 @@ def _check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise SavedModelError(f"{folder} is a file; a folder was wanted. Name another one.")
+        raise SavedModelError(f"{folder} is a file; expected a folder. Name another one.")
     others = sorted({path.name for path in folder.iterdir()} - {MANIFEST, SETTINGS, WEIGHTS})
     if others:
         raise SavedModelError(
-            f"{folder} holds {', '.join(others[:5])}, which saving would delete; a new or empty folder, or a "
-            "saved model was wanted. Name another folder."
+            f"{folder} holds {', '.join(others[:5])}, which saving would delete; expected a new or empty "
+            "folder, or a saved model. Name another folder."
         )
 
 
-def _check_given(folder: Path, what: str, expected: list[str], given: Mapping | None, form: str) -> None:
+def _check_given(
+    folder: Path, what: str, expected: list[str], given: Mapping | None, all_of_them: str, each: str
+) -> None:
     if sorted(given or ()) != expected:
+        example = all_of_them.format(", ".join(map(each.format, expected)))
         raise SavedModelError(
             f"{folder} was saved with {what} of your own for {expected}, and load got them for "
-            f"{sorted(given or ())}. Give each of those that were saved, as {form}, and no other."
+            f"{sorted(given or ())}. Call load(folder{', ' + example if expected else ''})."
         )
 
 
@@ -390,8 +393,6 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
     "number_labels": _attributes_of(NumberLabels),
 }
 
-OURS = (Objective, ImpactCalibrator, ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels)
-
 
 def _encode(value, name: str):
     """As JSON, with a tag where JSON alone would bring back another type."""
@@ -400,8 +401,9 @@ def _encode(value, name: str):
             return value
         if isinstance(value, list):
             return [_encode(entry, name) for entry in value]
-    for tag, (kind, simpler, _) in KINDS.items():
-        if type(value) is kind or (isinstance(value, kind) and kind not in OURS):
+    exact_first = sorted(KINDS.items(), key=lambda item: type(value) is not item[1][0])
+    for tag, (kind, simpler, _) in exact_first:
+        if isinstance(value, kind):
             return {tag: _encode(simpler(value), name)}
     raise SavedModelError(
         f"{name} holds {type(value).__name__} ({value!r:.60}), which cannot be saved without pickle. Give "

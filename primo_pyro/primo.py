@@ -1,4 +1,4 @@
-"""What `PrimoClassifier` and `PrimoRegressor` share: the programs, their training, and questions about impact."""
+"""What `PrimoClassifier` and `PrimoRegressor` share: programs, their training, and questions about impact."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, encoders_for
 from primo_pyro.program.guide import PrimoGuide
-from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.loss import Loss
+from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
@@ -110,7 +110,8 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         model, guide
             The programs; predictions need the model alone.
         x, y
-            The rows and labels that they were trained on, for what is learnt of these: names, shapes, classes.
+            The rows and labels that they were trained on, for what is learnt of these: names, shapes and
+            classes.
 
         Raises
         ------
@@ -128,8 +129,9 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
             )
         if sorted(model.encoder) != sorted(x.names) or set(self.optional_) - set(model.optional):
             raise ModalityError(
-                f"The model has encoders for {sorted(model.encoder)} and latents about {list(model.optional)}; "
-                f"expected {sorted(x.names)} and {list(self.optional_)}. Pass the rows it was trained on."
+                f"The model has encoders for {sorted(model.encoder)} and latents about "
+                f"{list(model.optional)}; expected {sorted(x.names)} and {list(self.optional_)}. Pass the "
+                "rows it was trained on."
             )
         self.optional_ = tuple(sorted(model.optional))
         self.model_, self.guide_ = model, guide

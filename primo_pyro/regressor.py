@@ -59,7 +59,8 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
 
     def predict(self, x) -> np.ndarray:
         """Expected label ``[N]``, in its own unit, averaged over the latents."""
-        return self.labels_.decode(self.model_.outcome.mean(self.summarise(x).prediction))
+        prediction = self.summarise(x).prediction
+        return self.labels_.decode(self.model_.outcome.mean(prediction))
 
     def log_density(self, x, y) -> np.ndarray:
         """log p(y | x) ``[N]`` of labels ``y``, averaged over the latents, per unit of the label."""

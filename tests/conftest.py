@@ -1,11 +1,13 @@
 """Small programs and rows that many tests share."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
 from primo_pyro import Modalities, PrimoGuide, PrimoModel
-from primo_pyro.program.encoders import MLP, Encoders
+from primo_pyro.program import MLP, Categorical, Encoders, one_latent_each
 
 torch.set_num_threads(1)  # the test runner uses one process per core
 
@@ -26,16 +28,27 @@ def make_program(
     dropout=0.0,
     dtype=torch.float64,
     seed=0,
+    outcome=None,
+    latents=None,
 ):
-    """An untrained model and guide for rows of `make_rows`."""
+    """An untrained model and guide for rows of `make_rows`; ``latents`` by hand replace one for each."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = Encoders({name: MLP(2, 8, 4) for name in (*observed, *optional)}, out_features=4)
         model = PrimoModel(
-            encoder, optional, num_classes=3, latent_dim=latent_dim, hidden_dim=8, dropout=dropout
+            encoder,
+            one_latent_each(optional, latent_dim) if latents is None else latents,
+            Categorical(3) if outcome is None else outcome,
+            hidden_dim=8,
+            dropout=dropout,
         )
         guide = PrimoGuide(model, hidden_dim=8, gamma=0.5, proposes_from_prior=proposes_from_prior)
     return model.to(dtype), guide.to(dtype)
+
+
+def subclasses(cls):
+    """All of them, children's children too."""
+    return {below for child in cls.__subclasses__() for below in (child, *subclasses(child))}
 
 
 @pytest.fixture(autouse=True)

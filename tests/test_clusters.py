@@ -19,7 +19,7 @@ from primo_pyro.analysis import clusters
 from primo_pyro.analysis.clusters import fit_mixtures, label_shares, plausible_labels, share_agreement
 from primo_pyro.data import load_digits_halves
 from primo_pyro.errors import DrawsError
-from primo_pyro.prediction import draw_logits, standard_normal_points
+from primo_pyro.prediction import draw_parameters, standard_normal_points
 
 
 def network_logits(draws, rows, classes, seed):
@@ -93,7 +93,7 @@ def test_agrees_with_the_reference_and_is_five_times_as_fast():
     clf.model_.eval()
     points = standard_normal_points(256, clf.latent_dim, "sobol", seed=0).float()
     hidden = clf.model_.encoder(x[test].drop("bottom"))
-    logits = draw_logits(clf.model_, hidden, points).double().numpy()
+    logits = draw_parameters(clf.model_, hidden, points).double().numpy()
 
     start = time.perf_counter()
     expected = Parallel(n_jobs=2)(delayed(reference_shares)(logits[:, i]) for i in range(200))

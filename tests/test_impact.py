@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from primo_pyro import Modalities, PrimoClassifier, classifier
+from primo_pyro import Modalities, PrimoClassifier, primo
 from primo_pyro.analysis.calibration import impact_calibration
-from primo_pyro.analysis.impact import impact_bounds, normalised_impact, uncertainty
+from primo_pyro.analysis.impact import impact_bounds, impact_frame, uncertainty
 from primo_pyro.data import make_xor
 from primo_pyro.errors import CostError, DrawsError, ModalityError, ToleranceWarning
-from primo_pyro.prediction import stream_draws
-from primo_pyro.program.outcomes import entropy, total_variation
+from primo_pyro.prediction import stream_draws, summarise_draws
+from primo_pyro.program.outcomes import Categorical, entropy, total_variation
 
 # --- Arrays --------------------------------------------------------------------------------------------
 
@@ -30,9 +30,10 @@ def test_arrays_and_tensors_agree():
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_normalised_impact_is_one_where_every_label_is_as_likely(classes):
-    certain = np.eye(classes)
-    v = total_variation(certain, certain.mean(0)).mean()
-    assert normalised_impact(v, classes) == pytest.approx(1)
+    certain = torch.eye(classes)[:, None]  # as many draws as classes of one row
+    frame = impact_frame(summarise_draws(certain), Categorical(classes))
+    assert frame["impact_normalised"].item() == pytest.approx(1)
+    assert frame["impact"].item() == pytest.approx(1 - 1 / classes)
 
 
 def test_uncertainty_adds_up():
@@ -166,7 +167,7 @@ def test_costs_that_cannot_be_used(two_optional, costs):
 
 def test_nothing_to_acquire(two_optional):
     clf, x = two_optional
-    with pytest.raises(ModalityError, match="nothing to acquire"):
+    with pytest.raises(ModalityError, match="nothing can be acquired"):
         clf.rank_acquisitions(x)
 
 
@@ -180,7 +181,7 @@ def test_uncertainty_of_predictions(xor):
 def test_plausible_labels_in_chunks_are_those_of_all_rows(xor, monkeypatch):
     x = make_xor(30, random_state=6)[0].drop("m")
     whole = xor.plausible_labels(x)
-    monkeypatch.setattr(classifier, "stream_draws", partial(stream_draws, max_cells=7 * xor.num_samples))
+    monkeypatch.setattr(primo, "stream_draws", partial(stream_draws, max_cells=7 * xor.num_samples))
     parts = xor.plausible_labels(x)
     assert parts["row"].tolist() == whole["row"].tolist()
     np.testing.assert_allclose(parts["weight"], whole["weight"], atol=1e-3)  # logits are of single precision

@@ -13,7 +13,8 @@ from pyro.infer import Predictive
 from torch.distributions import constraints
 
 from primo_pyro import NormalDraws
-from primo_pyro.prediction import draw_logits, standard_normal_points, summarise
+from primo_pyro.errors import DrawsError
+from primo_pyro.prediction import draw_parameters, noise_columns, standard_normal_points, summarise
 from primo_pyro.program.outcomes import total_variation
 from tests.conftest import make_program, make_rows
 
@@ -75,10 +76,12 @@ def test_sobol_draws_beat_as_many_independent_ones():
 @pytest.mark.parametrize("max_cells", [1, 100, 1000])
 @pytest.mark.parametrize("modality", [None, "m"])
 def test_chunks_change_nothing(max_cells, modality):
-    x, _ = make_rows(17, ("m", "n"))
+    x, y = make_rows(17, ("m", "n"))
     model = sharp_program(("m", "n"))
-    whole = summarise(model, x, num_samples=16, modality=modality)
-    parts = summarise(model, x, num_samples=16, modality=modality, max_cells=max_cells)
+    settings = {"num_samples": 16, "modality": modality}
+    whole = summarise(model, x, torch.as_tensor(y), **settings)
+    parts = summarise(model, x, torch.as_tensor(y), **settings, max_cells=max_cells)
+    assert whole.log_likelihood.shape == (17,)
     for one, other in zip(vars(whole).values(), vars(parts).values(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)  # float64 networks
 
@@ -104,7 +107,7 @@ def test_impact_of_one_modality_averages_the_other_out():
     torch.manual_seed(0)
     own, other = torch.randn(300, 1, 2).double(), torch.randn(1, 300, 2).double()
     points = torch.cat(torch.broadcast_tensors(own, other), -1).reshape(-1, 4)
-    p = draw_logits(model, model.encoder(x), points).softmax(-1).reshape(300, 300, 5, 3)
+    p = draw_parameters(model, model.encoder(x), points).softmax(-1).reshape(300, 300, 5, 3)
     exact = total_variation(p.mean(1), p.mean((0, 1))).mean(0).numpy()
     joint = summarise(model, x, num_samples=1024).impact
     # 300 independent outer draws of distances whose spread is below 0.2: standard error below 0.012.
@@ -155,9 +158,12 @@ def test_draws_refuse_what_they_cannot_do():
     def wide():
         pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
 
-    with NormalDraws(torch.zeros(4, 2)), pytest.raises(ValueError, match="'rate' is Gamma"):
+    with (
+        NormalDraws(torch.zeros(4, 2)),
+        pytest.raises(DrawsError, match=r"'rate' is Gamma.*from_noise\.register"),
+    ):
         Predictive(gamma, num_samples=4, parallel=True)()
-    too_few = pytest.raises(ValueError, match="2 dimensions, and latent 'z' needs columns up to 3")
+    too_few = pytest.raises(DrawsError, match="2 columns; latent 'z' needs columns up to 3.*noise_columns")
     with NormalDraws(torch.zeros(4, 2)), too_few:
         Predictive(wide, num_samples=4, parallel=True)()
 

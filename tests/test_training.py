@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from primo_pyro import Anchored, Modalities, Objective, PrimoClassifier
+from primo_pyro import Modalities, Objective, PrimoClassifier
 from primo_pyro.data import make_xor
 from primo_pyro.errors import CheckpointError, TrainingError
+from primo_pyro.program import Loss
 from primo_pyro.training import Schedule, train
 from tests.conftest import make_program, make_rows
 
@@ -75,16 +76,20 @@ def test_a_checkpoint_of_other_rows_or_settings_is_refused(tmp_path):
 
 def test_the_best_epoch_is_restored_and_training_stops_early():
     """The score is told to be best after the second epoch."""
-    model = nn.Linear(1, 1)
-    seen, scores = [], iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
+
+    class Squares(nn.Linear):
+        def forward(self, x, y):
+            return super().forward(torch.as_tensor(x.values["x"], dtype=torch.float32)).square().sum()
+
+    model = Squares(1, 1)
+    states, scores = [], iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
 
     def score():
-        seen.append(copy.deepcopy(model.state_dict()))
+        states.append(copy.deepcopy(model.state_dict()))
         return {"val_log_loss": next(scores)}
 
     history = train(
         model,
-        lambda x, y: (model(torch.as_tensor(x.values["x"], dtype=torch.float32)) ** 2).sum(),
         Modalities({"x": np.ones(10)}),
         np.zeros(10, int),
         schedule=Schedule(max_epochs=6, patience=3, batch_size=5),
@@ -92,17 +97,17 @@ def test_the_best_epoch_is_restored_and_training_stops_early():
         score=score,
     )
     assert len(history) == 5  # two, and three without improvement
-    assert torch.equal(model.weight, seen[1]["weight"])
-    assert not torch.equal(model.weight, seen[4]["weight"])
+    assert torch.equal(model.weight, states[1]["weight"])
+    assert not torch.equal(model.weight, states[4]["weight"])
 
 
 def test_history_names_the_parts_of_the_loss():
     x, y = rows()
     history = PrimoClassifier(**SMALL).fit(x, y).history_
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    wanted = {"loss", "likelihood", "kl_m", "anchor_m", "tie_m", "forecast_m", "learning_rate"}
+    parts = {"loss", "nll_y", "kl_z_m", "anchor_m", "tie_m", "forecast_m", "auxiliary_o", "learning_rate"}
     scores = {"val_log_loss", "val_log_loss_missing", "val_log_loss_complete"}
-    assert wanted | scores <= set(history.columns)
+    assert parts | scores <= set(history.columns)
     assert np.isfinite(history.to_numpy(float)).all()
 
 
@@ -111,14 +116,13 @@ def test_a_loss_that_is_not_finite_stops_with_the_name_of_its_part():
     model, guide = make_program()
     with torch.no_grad():
         model.likelihood.bias.fill_(torch.nan)
-    objective = Objective.named("calibrated")
-    elbo = objective.make_elbo()(Anchored(model, objective), guide)
+    loss = Loss(model, guide, Objective.named("calibrated"))
     # Pyro's own validation would stop at the invalid logits first, without naming a part.
     with (
         pyro.validation_enabled(False),
-        pytest.raises(TrainingError, match=r"epoch 1, step 1 \(not finite: .*likelihood"),
+        pytest.raises(TrainingError, match=r"epoch 1, step 1 \(not finite: .*nll_y"),
     ):
-        train(elbo, elbo, x, y, schedule=Schedule(max_epochs=1), seed=0)
+        train(loss, x, y, schedule=Schedule(max_epochs=1), seed=0)
 
 
 def test_a_true_answer_of_a_callback_ends_training():

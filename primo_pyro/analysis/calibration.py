@@ -119,7 +119,7 @@ class ImpactCalibrator:
     def fit(self, impact: ArrayLike, realised: ArrayLike) -> ImpactCalibrator:
         """Learn from V and realised changes ``[N]``; `DrawsError` where they are not finite pairs."""
         impact, realised = paired(impact, realised)
-        regression = IsotonicRegression(y_min=0, y_max=1).fit(impact, realised)
+        regression = IsotonicRegression(y_min=0).fit(impact, realised)
         self.impact_, self.change_ = regression.X_thresholds_, regression.y_thresholds_  # the map's knots
         return self
 

@@ -73,9 +73,9 @@ def plausible_labels(
         to 1. A row that would lose all keeps its largest.
     class_weight
         Positive weights ``[C]`` of the classes: a cluster is named after the largest product of weight and
-        mean predicted probability. None: all alike, the most probable class. Not for several labels at once. A rare outcome is hardly ever
+        mean predicted probability. None: all alike, the most probable class. A rare outcome is hardly ever
         that; with ``compute_class_weight("balanced", ...)`` of scikit-learn a cluster is named after the
-        class that it makes most probable in relation to its frequency.
+        class that it makes most probable in relation to its frequency. Not for several labels at once.
     random_state
         Seed of the first guess (k-means++), the same for all rows: a row's clusters depend on its own draws
         alone.
@@ -122,8 +122,8 @@ def plausible_labels(
     several = outcome.name == "multilabel"
     if several and class_weight is not None:
         raise DrawsError(
-            "class_weight was given for several labels at once; expected None. Leave it out: a group is named "
-            "after every label that is more probable than not."
+            "class_weight was given for several labels at once; expected None. Leave it out: a group is "
+            "named after every label that is more probable than not."
         )
     class_weight = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
     if class_weight.shape != (num_classes,) or not (np.isfinite(class_weight) & (class_weight > 0)).all():
@@ -166,7 +166,7 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
     frame
         As `plausible_labels` returns it.
     classes
-        The C labels, in the order wanted.
+        The C labels, in the order of the columns.
     by
         ``"count"``: the fraction of clusters with the label, as in the paper: how many different ways lead
         to it. ``"weight"``: the fraction of draws in these clusters: how probable it is.
@@ -185,7 +185,7 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
     array([[0.8, 0.2]])
     """
     if by not in ("count", "weight"):
-        raise DrawsError(f"by is {by!r}; 'count' or 'weight' was wanted. Choose one of them.")
+        raise DrawsError(f"by is {by!r}; expected 'count' or 'weight'. Choose one of them.")
     value = frame["weight"] if by == "weight" else 1.0
     shares = pd.crosstab(frame["row"], frame["label"], values=value, aggfunc="sum").fillna(0.0)
     shares = shares.reindex(columns=classes, fill_value=0.0).rename_axis(columns=None)
@@ -211,13 +211,14 @@ def _checked(logits, outcome: Outcome | None) -> np.ndarray:
     fits = logits.ndim == 3 and logits.shape[0] >= 2
     if outcome is None and not (fits and logits.shape[2] >= 2):
         raise DrawsError(
-            f"logits has shape {list(logits.shape)}; expected [draws, rows, classes] with at least 2 draws and "
-            "2 classes. Draw more, or put the axes in this order."
+            f"logits has shape {list(logits.shape)}; expected [draws, rows, classes] with at least 2 draws "
+            "and 2 classes. Draw more, or put the axes in this order."
         )
     if outcome is not None and not (fits and logits.shape[2] == outcome.num_parameters):
         raise DrawsError(
-            f"The parameters have shape {list(logits.shape)}; expected [draws, rows, {outcome.num_parameters}] "
-            f"with at least 2 draws, for an outcome that is {outcome.name}. Pass draws of its model."
+            f"The parameters have shape {list(logits.shape)}; expected [draws, rows, "
+            f"{outcome.num_parameters}] with at least 2 draws, for an outcome that is {outcome.name}. Pass "
+            "draws of its model."
         )
     if not np.isfinite(logits).all():
         bad = ~np.isfinite(logits).all((0, 2))
@@ -231,7 +232,7 @@ def _checked(logits, outcome: Outcome | None) -> np.ndarray:
 def _clusters_of(logits, outcome: Outcome, max_clusters, min_weight, seed):
     """Columns ``row, cluster, weight, p`` of some rows' clusters."""
     with torch.no_grad():
-        p = outcome.predict(torch.as_tensor(logits)).numpy().swapaxes(0, 1)  # [N, K, C]
+        p = outcome.predict(torch.as_tensor(np.ascontiguousarray(logits))).numpy().swapaxes(0, 1)  # [N, K, C]
     draws, rows = p.shape[1], len(p)
     resp = np.zeros((rows, draws, max_clusters))
     resp[:, :, 0] = 1

@@ -173,7 +173,7 @@ def impact_bounds(
     if not (now.ndim == 2 and now.shape == then.shape and len(now) == len(v_missing) == len(v_complete) > 0):
         raise DrawsError(
             f"Impacts of {v_missing.shape} and {v_complete.shape} and predictions of {now.shape} and "
-            f"{then.shape}; [rows] twice and [rows, classes] twice was wanted. Pass the same rows in all."
+            f"{then.shape}; expected [rows] twice and [rows, classes] twice. Pass the same rows in all."
         )
     realised = total_variation(now, then)
     lines = []

@@ -1,7 +1,7 @@
 """One HTML page about a data set: what the absent modality is worth, and for whom.
 
-Numbers and pictures come from `primo_pyro.analysis` and `primo_pyro.analysis.plots`. The page holds all its pictures
-and needs no other file and no network.
+Numbers and pictures come from `primo_pyro.analysis` and `primo_pyro.analysis.plots`. The page holds all its
+pictures and needs no other file and no network.
 """
 
 from __future__ import annotations

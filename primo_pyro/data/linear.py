@@ -68,7 +68,7 @@ def linear_impact() -> float:
     in units of y.
 
     >>> round(linear_impact(), 4)
-    0.4364
+    0.4426
     """
     told = B**2 * (1 - CORRELATION**2)
     wider = np.sqrt(told + NOISE**2) - NOISE

@@ -16,6 +16,19 @@ from torch import Tensor, nn
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 
+__all__ = [
+    "GRU",
+    "MLP",
+    "Encoders",
+    "LeNet",
+    "Representations",
+    "Standardise",
+    "as_input",
+    "encode",
+    "encoder_for",
+    "encoders_for",
+]
+
 # --- Encoders: one modality's values in, [B, H] out ----------------------------------------------------
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO

@@ -322,7 +322,7 @@ class Normal(Outcome):
 
     @staticmethod
     def location_and_scale(parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """``[..., 2]`` to two ``[...]``: at parameters of 0 the label's own, and a scale of at least 0.001."""
+        """``[..., 2]`` to two ``[...]``: at parameters of 0 the label's own; a scale of at least 0.001."""
         location, raw = parameters.unbind(-1)
         return location, F.softplus(raw + 0.5413) + 1e-3  # softplus(0.5413) = 1
 

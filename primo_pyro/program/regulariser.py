@@ -28,6 +28,7 @@ from pyro import poutine
 from pyro.distributions.util import detach
 from torch import Tensor, nn
 
+from primo_pyro.errors import DrawsError
 from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.model import PrimoModel
@@ -101,7 +102,8 @@ def regulariser(
     for name, p_m in missing.items():
         about = model.latents[name].about
         standard = dist.Normal(h.fused().new_zeros(p_m.shape()), 1.0).to_event(p_m.event_dim)
-        anchor = kl_divergence(p_m, standard, partial(p_m.rsample, (objective.num_particles,)))
+        _require_reparameterised(name, p_m)
+        anchor = _divergence(p_m, standard, objective)
         parts[f"anchor_{name}"] = objective.anchor * anchor.where(~h_m.all_present(about), 0.0)
         is_hidden = torch.stack([hidden[m] for m in about]).any(0)
         parts[f"tie_{name}"] = objective.tie * tie(complete[name], p_m, objective).where(is_hidden, 0.0)
@@ -117,9 +119,25 @@ def tie(p_c: dist.Distribution, p_m: dist.Distribution, objective: Objective) ->
     share, divergence = objective.tie_on_complete, 0.0
     for weight, p in (share, p_c), (1 - share, detach(p_c) if share < 1 else p_c):
         if weight:
-            draws = partial(p.rsample, (objective.num_particles,))
-            divergence = divergence + weight * kl_divergence(p, p_m, draws)
+            divergence = divergence + weight * _divergence(p, p_m, objective)
     return divergence
+
+
+def _divergence(q: dist.Distribution, p: dist.Distribution, objective: Objective) -> Tensor:
+    return kl_divergence(q, p, partial(_draws, q, objective.num_particles))
+
+
+def _draws(p: dist.Distribution, num_draws: int) -> Tensor:
+    """``[K, B, ...]``. Expanded first: not every kind of Pyro's takes a sample shape beside a batch."""
+    return p.expand((num_draws, *p.batch_shape)).rsample()
+
+
+def _require_reparameterised(name: str, p: dist.Distribution) -> None:
+    if not p.has_rsample:
+        raise DrawsError(
+            f"The prior of latent {name!r} is {type(p).__name__}, whose draws pass no gradient; expected one "
+            "with rsample. Use another, as MixtureOfDiagNormals for a mixture."
+        )
 
 
 def forecast_score(
@@ -167,7 +185,7 @@ def story_predictions(model, h: Representations, priors: Priors, rows: Tensor, n
     """
     if tells_the_default_story(model):
         in_play = [name for name in priors if h.in_play(model.latents[name].about) is not False]
-        z = {name: priors[name].rsample((num_draws,))[:, rows] for name in in_play}
+        z = {name: _draws(priors[name], num_draws)[:, rows] for name in in_play}
         return model.outcome.predict(model.likelihood(h, z))
     y = model.outcome.placeholder(len(h)).to(h.fused().device)
     # A story within the story that is being told: its sites are not those of the loss. Dimension -2 may be

@@ -73,9 +73,9 @@ def test_a_present_modality_is_ignored_at_prediction(rows, classifier):
     np.testing.assert_array_equal(classifier.latents(x), classifier.latents(x.drop("m")))
 
 
-def test_roles_and_complete_rows_are_wanted(rows):
+def test_roles_and_complete_rows_are_needed(rows):
     x, y = rows
-    with pytest.raises(ModalityError, match="CMMDClassifier wants observed modalities and optional ones"):
+    with pytest.raises(ModalityError, match="CMMDClassifier needs observed modalities and optional ones"):
         CMMDClassifier().fit(x.select("o"), y)
     with pytest.raises(ModalityError, match="each is optional"):
         CMMDClassifier(optional=("o", "m")).fit(x, y)

@@ -84,7 +84,7 @@ def test_what_a_method_cannot_do_is_left_out_with_the_reason():
         compare(task, ["mean imputation"], [0], settings)
 
 
-def test_neighbours_want_one_optional_modality():
+def test_neighbours_need_one_optional_modality():
     x, y = make_xor(200, random_state=0)
     x = Modalities({**x.values, "n": np.zeros((200, 1))})
     task = Task("two", "o", ("m", "n"), lambda seed: ((x[:150], y[:150]), None, (x[150:], y[150:])))

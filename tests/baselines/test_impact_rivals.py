@@ -28,7 +28,7 @@ def test_chunks_of_rows_change_nothing(monkeypatch):
     x, _ = make_xor(300, random_state=0)
     rival = NeighbourCompletions(Truth(), "m", n_neighbors=10).fit(x)
     whole = rival.predictive_impact(x)
-    monkeypatch.setattr(impact_rivals, "ROWS_AT_A_TIME", 70)
+    monkeypatch.setattr(impact_rivals, "ROWS_PREDICTED", 70)
     np.testing.assert_array_equal(rival.predictive_impact(x), whole)
 
 
@@ -58,9 +58,9 @@ def test_entropy_of_a_prediction():
 
 def test_what_is_refused():
     x, _ = make_xor(30, random_state=0)
-    with pytest.raises(ModalityError, match="wants observed modalities and optional ones"):
+    with pytest.raises(ModalityError, match="needs observed modalities and optional ones"):
         NeighbourCompletions(Truth(), "nose").fit(x)
     with pytest.raises(ModalityError, match="30 training rows have every modality; 50 neighbours"):
         NeighbourCompletions(Truth(), "m").fit(x)
-    with pytest.raises(ModalityError, match="wants modality 'o' in every row"):
+    with pytest.raises(ModalityError, match="needs modality 'o' in every row"):
         NeighbourCompletions(Truth(), "m", n_neighbors=5).fit(x).predictive_impact(x.drop("o"))

@@ -75,9 +75,9 @@ def test_a_complete_row_is_not_drawn(classifier, rows):
         assert not torch.equal(absent.values["m"], h.values["m"])
 
 
-def test_roles_are_wanted(rows):
+def test_roles_are_needed(rows):
     x, y = rows
-    with pytest.raises(ModalityError, match="LVAEClassifier wants observed modalities and optional ones"):
+    with pytest.raises(ModalityError, match="LVAEClassifier needs observed modalities and optional ones"):
         LVAEClassifier().fit(x.select("o"), y)
 
 

@@ -54,7 +54,7 @@ def test_i2m2_is_the_cross_entropy_of_the_renormalised_product(rows, two_rows):
 
 def test_unimodal_refuses_rows_without_its_modality(rows):
     x, y = rows
-    with pytest.raises(ModalityError, match="wants modality 'm' in every row; it is absent in 24 of 48"):
+    with pytest.raises(ModalityError, match="needs modality 'm' in every row; it is absent in 24 of 48"):
         UnimodalClassifier("m", **SMALL).fit(x, y)
     with pytest.raises(ModalityError, match=r"'nose'.*absent in 48 of 48.*o, m"):
         UnimodalClassifier("nose", **SMALL).fit(x, y)
@@ -70,7 +70,7 @@ def test_multimodal_says_which_rows_it_takes(rows):
     either = x.drop("o", where=x.present["m"])
     with pytest.raises(ModalityError, match=r"None of \d+ rows has every modality"):
         MultimodalClassifier(**SMALL).fit(either, y)
-    with pytest.raises(ModalityError, match=r"complete rows wants modality 'm'.*rows=\"all\""):
+    with pytest.raises(ModalityError, match=r"complete rows needs modality 'm'.*rows=\"all\""):
         MultimodalClassifier(**SMALL).fit(x, y).predict_proba(x)
 
 
