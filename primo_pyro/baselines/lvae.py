@@ -38,11 +38,12 @@ from torch import Tensor, nn
 
 from primo_pyro.baselines.base import require_roles
 from primo_pyro.baselines.generative import LatentClassifier, flattened, with_label
+from primo_pyro.draws import draw
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
-from primo_pyro.prediction import draw
 from primo_pyro.program.conditionals import Likelihood
 from primo_pyro.program.encoders import Encoders, Representations
+from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.program.priors import DiagNormal, Latent
 
 MAX_DRAWN = 4096  # numbers of the absent modalities together, drawn and encoded anew for every draw and row
@@ -63,6 +64,7 @@ class CovariateModel(PyroModule):
         super().__init__()
         self.encoder = encoder
         self.values = values
+        self.outcome = Categorical(num_classes)
         fused = encoder.fused_features
         self.covariate = nn.ModuleDict(
             {m: DiagNormal(fused, hidden_dim, v.features) for m, v in values.items()}
@@ -84,7 +86,7 @@ class CovariateModel(PyroModule):
             h = self.completed(h, x_m)
             z = pyro.sample("z", self.prior(h))
             logits = pyro.deterministic("logits", self.likelihood(h, {"z": z}), event_dim=1)
-            return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
+            return pyro.sample("y", self.outcome.distribution(logits), obs=y)
 
     def completed(self, h: Representations, x_m: Mapping[str, Tensor]) -> Representations:
         """Representations ``[..., B, H]`` in which absent modalities are encoded from their draws."""

@@ -8,6 +8,7 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Loss, Objective, TrainingModel
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 from primo_pyro.program.priors import DiagNormal, Latent, one_latent_each
+from primo_pyro.program.protocols import LabelProgram, Story
 
 __all__ = [
     "GRU",
@@ -17,6 +18,7 @@ __all__ = [
     "DiagNormal",
     "Encoders",
     "ImportanceELBO",
+    "LabelProgram",
     "Latent",
     "LeNet",
     "Likelihood",
@@ -29,6 +31,7 @@ __all__ = [
     "PrimoGuide",
     "PrimoModel",
     "Representations",
+    "Story",
     "TrainingModel",
     "encoder_for",
     "from_noise",

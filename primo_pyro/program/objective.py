@@ -28,6 +28,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -36,12 +37,14 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule
+from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor, nn
+from torch import Tensor, distributions, nn
 
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.protocols import Story
 
 __all__ = [
     "ImportanceELBO",
@@ -115,7 +118,7 @@ class Objective:
     spread_penalty: float = 1.0
     warm_up: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.elbo not in ELBOS:
             raise ValueError(
                 f"elbo is {self.elbo!r}; expected one of {', '.join(map(repr, ELBOS))}. Choose one of them."
@@ -133,7 +136,11 @@ class Objective:
 
     def make_elbo(self) -> ELBO:
         """The bound as a Pyro ELBO; all sites stand in one plate."""
-        settings = {"num_particles": self.num_particles, "max_plate_nesting": 1, "vectorize_particles": True}
+        settings: dict[str, Any] = {
+            "num_particles": self.num_particles,
+            "max_plate_nesting": 1,
+            "vectorize_particles": True,
+        }
         if self.elbo == "importance":
             return ImportanceELBO(**settings, spread_penalty=self.spread_penalty)
         return ELBOS[self.elbo](**settings)
@@ -155,15 +162,17 @@ class ImportanceELBO(Trace_ELBO):
         Those of ``Trace_ELBO``.
     """
 
-    def __init__(self, *args, spread_penalty: float = 0.0, **kwargs):
+    def __init__(self, *args: Any, spread_penalty: float = 0.0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.spread_penalty = spread_penalty
 
-    def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The negative bound, summed over rows."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces
-        log_weights = sum(_log_probs(model_trace)) - sum(_log_probs(guide_trace))  # [K, B] or [B]
+        log_weights = cast(
+            Tensor, sum(_log_probs(model_trace)) - sum(_log_probs(guide_trace))
+        )  # [K, B] or [B]
         if log_weights.dim() == 1:
             return -log_weights.sum()
         bound = log_weights.logsumexp(0) - math.log(self.num_particles)
@@ -172,12 +181,12 @@ class ImportanceELBO(Trace_ELBO):
             bound = torch.where(model.something_absent(*args), bound, penalised)
         return -bound.sum()
 
-    def loss(self, model, guide, *args, **kwargs) -> float:
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound as a number."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
-    def loss_and_grads(self, model, guide, *args, **kwargs) -> float:
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound; gradients are added to the parameters."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()
@@ -187,7 +196,7 @@ class ImportanceELBO(Trace_ELBO):
 ELBOS = {"trace": Trace_ELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
 
 
-def _log_probs(trace) -> list[Tensor]:
+def _log_probs(trace: Trace) -> list[Tensor]:
     return [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample"]
 
 
@@ -230,7 +239,7 @@ def random_sets(candidates: Mapping[str, Tensor], alone: float, everything: floa
 # --- The regulariser R ---------------------------------------------------------------------------------
 
 
-def regulariser(model, h: Representations, objective: Objective) -> dict[str, Tensor]:
+def regulariser(model: Story, h: Representations, objective: Objective) -> dict[str, Tensor]:
     """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, and ``forecast``.
 
     A part whose weight is 0 is left out.
@@ -255,9 +264,11 @@ def regulariser(model, h: Representations, objective: Objective) -> dict[str, Te
     return parts
 
 
-def tie(prior: nn.Module, h: Representations, missing: dist.Distribution, objective: Objective) -> Tensor:
+def tie(
+    prior: nn.Module, h: Representations, missing: distributions.Distribution, objective: Objective
+) -> Tensor:
     """KL(p_c || p_m) ``[B]``, of whose gradient the share ``tie_on_complete`` reaches p_c."""
-    share, divergence = objective.tie_on_complete, 0.0
+    share, divergence = objective.tie_on_complete, torch.zeros(())
     if share > 0:
         divergence = share * _divergence(prior(h), missing, objective)
     if share < 1:
@@ -267,11 +278,11 @@ def tie(prior: nn.Module, h: Representations, missing: dist.Distribution, object
     return divergence
 
 
-def _divergence(q: dist.Distribution, p: dist.Distribution, objective: Objective) -> Tensor:
+def _divergence(q: distributions.Distribution, p: distributions.Distribution, objective: Objective) -> Tensor:
     return kl_divergence(q, p, partial(q.rsample, (objective.num_particles,)))
 
 
-def forecast_score(model, h: Representations, hidden: Mapping[str, Tensor], num_draws: int) -> Tensor:
+def forecast_score(model: Story, h: Representations, hidden: Mapping[str, Tensor], num_draws: int) -> Tensor:
     """Energy score ``[B]`` of the predictions without some modalities as a forecast of those with them.
 
     Both sides tell the story with the latents of what is present, hidden or not, and with no other. Nothing
@@ -301,14 +312,14 @@ def forecast_score(model, h: Representations, hidden: Mapping[str, Tensor], num_
     return torch.zeros_like(something, dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
-def story_predictions(model, h: Representations, num_draws: int) -> Tensor:
+def story_predictions(model: Story, h: Representations, num_draws: int) -> Tensor:
     """Predictions ``[K, B, Q]`` of the model's story under K draws of its latents, with gradients."""
     y = model.outcome.placeholder(len(h)).to(next(iter(h.present.values())).device)
     # A story within the story that is being told: its sites are not those of the loss. Dimension -2 may be
     # that of the ELBO's own draws.
     with poutine.block(), pyro.plate("forecast", num_draws, dim=-3), pyro.plate("rows", len(h), dim=-1):
         trace = poutine.trace(model.story).get_trace(h, y)
-    parameters = trace.nodes[model.outcome.parameters_site]["value"]  # [K, 1, B, P]
+    parameters = cast(Tensor, trace.nodes[model.outcome.parameters_site]["value"])  # [K, 1, B, P]
     return model.outcome.predict(parameters.expand(num_draws, 1, len(h), -1)[:, 0])
 
 
@@ -325,7 +336,7 @@ class TrainingModel(PyroModule):
         What is maximised.
     """
 
-    def __init__(self, model: PyroModule, objective: Objective):
+    def __init__(self, model: Story, objective: Objective):
         super().__init__()
         self.model = model
         self.objective = objective
@@ -361,7 +372,7 @@ class TrainingModel(PyroModule):
             return self.model.story(h, y)
 
 
-def _head(model) -> nn.Linear:
+def _head(model: Story) -> nn.Linear:
     """From a representation to the label. Random at first: through one at zero no gradient would pass."""
     head = nn.Linear(model.encoder.out_features, model.outcome.num_parameters)
     return head.to(next(model.parameters()))
@@ -399,9 +410,9 @@ class Loss(nn.Module):
     torch.Size([])
     """
 
-    def __init__(self, model: PyroModule, guide: nn.Module, objective: Objective):
+    def __init__(self, model: Story, guide: nn.Module, objective: Objective):
         super().__init__()
-        self.bound = objective.make_elbo()(model, guide)
+        self.bound = objective.make_elbo()(cast(nn.Module, model), guide)  # a story is told by a module
         self.training_model = TrainingModel(model, objective)
         self.strength = 1.0
         self.terms: dict[str, Tensor] = {}
@@ -424,13 +435,13 @@ class LossParts(poutine.messenger.Messenger):
     ``nll_y``), and factors appear under their own names.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.parts: dict[str, Tensor] = {}
-        self._proposals: dict[str, dist.Distribution] = {}
+        self._proposals: dict[str, distributions.Distribution] = {}
         return super().__enter__()
 
     @torch.no_grad()
-    def _pyro_post_sample(self, msg) -> None:
+    def _pyro_post_sample(self, msg: Any) -> None:
         name, fn, value = msg["name"], msg["fn"], msg["value"]
         if site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
