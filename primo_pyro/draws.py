@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyro
@@ -17,8 +18,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from primo_pyro.errors import DrawsError
+from primo_pyro.modalities import Modalities
 from primo_pyro.program.distributions import from_noise, noise_size
 from primo_pyro.program.encoders import Representations
+from primo_pyro.program.protocols import LabelProgram
 
 __all__ = [
     "NormalDraws",
@@ -123,7 +126,7 @@ class NormalDraws(poutine.messenger.Messenger):
         self.columns = dict(columns or {})
         self.settled = settled
 
-    def _pyro_sample(self, msg) -> None:
+    def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"] or msg["done"] or site_is_subsample(msg):
             return
         fn, name = msg["fn"], msg["name"]
@@ -156,29 +159,30 @@ class NormalDraws(poutine.messenger.Messenger):
         msg["done"] = True
 
 
-def noise_columns(model, h: Representations) -> dict[str, slice]:
+def noise_columns(model: LabelProgram, h: Modalities | Representations) -> dict[str, slice]:
     """The columns of noise that each latent site of a model takes, in the order of the story."""
     with _outside_of_training(model):
         trace = poutine.trace(_unlabelled(model, 1)).get_trace(h[:1])
     columns, start = {}, 0
     for name in trace.stochastic_nodes:
-        if not site_is_subsample(trace.nodes[name]):
-            columns[name] = slice(start, start + noise_size(trace.nodes[name]["fn"]))
+        site: Any = trace.nodes[name]
+        if not site_is_subsample(site):
+            columns[name] = slice(start, start + noise_size(site["fn"]))
             start = columns[name].stop
     return columns
 
 
-def _unlabelled(model, rows: int):
+def _unlabelled(model: LabelProgram, rows: int) -> Callable[..., Tensor]:
     """The model with its label held at any value: predictions are read off the parameters of its law."""
     return poutine.condition(model, {"y": model.outcome.placeholder(rows).to(_device(model))})
 
 
-def _device(model) -> torch.device:
+def _device(model: LabelProgram) -> torch.device:
     return next(model.parameters()).device
 
 
 @contextmanager
-def _outside_of_training(model) -> Iterator[None]:
+def _outside_of_training(model: LabelProgram) -> Iterator[None]:
     """Neither the random state that others draw from nor Pyro's list of parameters is changed."""
     device = _device(model)
     forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
@@ -186,7 +190,13 @@ def _outside_of_training(model) -> Iterator[None]:
         yield
 
 
-def draw(model, h: Representations, points: Tensor, sites: Iterable[str], **noise) -> dict[str, Tensor]:
+def draw(
+    model: LabelProgram,
+    h: Modalities | Representations,
+    points: Tensor,
+    sites: Iterable[str],
+    **noise: Any,
+) -> dict[str, Tensor]:
     """Sites of the model by name, each ``[K, B, ...]``, where its latents have the given noise ``[K, D]``.
 
     ``noise`` are further parameters of `NormalDraws`.
@@ -200,7 +210,9 @@ def draw(model, h: Representations, points: Tensor, sites: Iterable[str], **nois
         return predictive(h)
 
 
-def draw_parameters(model, h: Representations, points: Tensor, **noise) -> Tensor:
+def draw_parameters(
+    model: LabelProgram, h: Modalities | Representations, points: Tensor, **noise: Any
+) -> Tensor:
     """Parameters ``[K, B, P]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``."""
     site = model.outcome.parameters_site
     return draw(model, h, points, [site], **noise)[site]

@@ -1,19 +1,24 @@
-"""Modalities: named blocks of values with explicit presence, the one door for missing data.
+"""Modalities: named blocks of values with explicit presence, the one way in for missing data.
 
-Behind this door nothing looks at NaN again: a value is there or it is not, and the encoders only ever
-see the rows where it is.
+Nothing behind it looks at NaN again: a value is present or absent, and an encoder receives only the rows in
+which its modality is present.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from primo_pyro.errors import ModalityError
 
+__all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike"]
+
 LARGEST = np.finfo(np.float32).max  # networks compute in single precision
+RandomState = int | np.random.Generator | None  # what numpy.random.default_rng takes; None: fresh entropy
 
 
 class Modalities:
@@ -27,7 +32,7 @@ class Modalities:
         every row. A row whose values are all NaN is absent. Bytes (``uint8``) are kept as bytes; an
         encoder sees them divided by 255. With ``columns``, one DataFrame.
     present
-        Mapping from names to booleans of shape ``[N]``, True where the modality is there. For a modality
+        Mapping from names to booleans of shape ``[N]``, True where the modality is present. For a modality
         named here the values of absent rows are never looked at.
     columns
         With one DataFrame as ``blocks``: which of its columns make up each modality.
@@ -59,21 +64,22 @@ class Modalities:
 
     def __init__(
         self,
-        blocks: Mapping[str, object] | pd.DataFrame,
-        present: Mapping[str, object] | None = None,
+        blocks: Mapping[str, ArrayLike | None] | pd.DataFrame,
+        present: Mapping[str, ArrayLike] | None = None,
+        *,
         columns: Mapping[str, Iterable[str]] | None = None,
     ):
         if isinstance(blocks, pd.DataFrame):
             blocks = _split_columns(blocks, columns)
         elif columns is not None:
             raise ModalityError(
-                f"columns was given with blocks of type {type(blocks).__name__}; it goes with one "
-                "DataFrame. Pass the DataFrame as blocks, or leave columns out."
+                f"columns was given with blocks of type {type(blocks).__name__}; expected one DataFrame. Pass "
+                "the DataFrame as blocks, or leave columns out."
             )
         if not isinstance(blocks, Mapping) or not blocks:
             raise ModalityError(
-                f"Modalities wants a mapping from names to values, with at least one entry; got "
-                f'{type(blocks).__name__} ({blocks!r:.60}). Write Modalities({{"x": values}}).'
+                f"blocks is {type(blocks).__name__} ({blocks!r:.60}); expected a mapping from names to values, "
+                'with at least one entry. Write Modalities({"x": values}).'
             )
         present = dict(present or {})
         for name in (*blocks, *present):
@@ -85,22 +91,21 @@ class Modalities:
         self.present: dict[str, np.ndarray] = {}
         for name, values in given.items():
             if values is None:
-                values = np.zeros((rows, 0), np.float32)
-                there = np.zeros(rows, bool)
                 if np.any(present.get(name, False)):
                     raise ModalityError(
-                        f"Modality {name!r} is None but present says that {int(np.sum(present[name]))} "
-                        "rows have it. Pass its values, or leave it out of present."
+                        f"Modality {name!r} is None, and present says that {int(np.sum(present[name]))} rows "
+                        "have it; expected none. Pass its values, or leave it out of present."
                     )
+                self.values[name] = np.zeros((rows, 0), np.float32)
+                self.present[name] = np.zeros(rows, bool)
             else:
-                there = _as_presence(f"present[{name!r}]", present[name]) if name in present else None
-                there = _checked_presence(name, values, there)
-            self.values[name] = values
-            self.present[name] = there
+                said = _as_booleans(f"present[{name!r}]", present[name]) if name in present else None
+                self.values[name] = values
+                self.present[name] = _checked_presence(name, values, said)
 
     @classmethod
-    def _of_parts(cls, values, present) -> Modalities:
-        """Blocks that came through the door before."""
+    def _of_parts(cls, values: dict[str, np.ndarray], present: dict[str, np.ndarray]) -> Modalities:
+        """Blocks that were checked before."""
         x = cls.__new__(cls)
         x.values, x.present = values, present
         return x
@@ -118,14 +123,14 @@ class Modalities:
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
-    def __getitem__(self, rows) -> Modalities:
+    def __getitem__(self, rows: Any) -> Modalities:
         """Rows by slice, integer array or boolean array; a single integer gives one row, still 2-d."""
         if isinstance(rows, tuple):  # scikit-learn asks for x[rows, ...]
             rows = rows[0]
         if isinstance(rows, str):
             raise ModalityError(
-                f"x[{rows!r}] asks for a modality; indexing takes rows. "
-                f"Write x.values[{rows!r}] or x.select({rows!r})."
+                f"x[{rows!r}] asks for a modality; expected rows. Write x.values[{rows!r}] or "
+                f"x.select({rows!r})."
             )
         if not isinstance(rows, slice):
             rows = np.atleast_1d(np.asarray(rows))
@@ -137,10 +142,10 @@ class Modalities:
         )
 
     def __repr__(self) -> str:
-        def block(name):
-            there = int(self.present[name].sum())
-            shape = list(self.values[name].shape[1:]) if there else ""
-            return f"{name} {shape} in {'all' if there == len(self) else there}".replace("  ", " ")
+        def block(name: str) -> str:
+            count = int(self.present[name].sum())
+            shape = f"{list(self.values[name].shape[1:])} " if count else ""
+            return f"{name} {shape}in {'all' if count == len(self) else count}"
 
         return f"Modalities({len(self)} rows: {', '.join(map(block, self.names))})"
 
@@ -161,7 +166,7 @@ class Modalities:
             {name: self.present.get(name, np.zeros(len(self), bool)) for name in names},
         )
 
-    def drop(self, *names: str, where=None) -> Modalities:
+    def drop(self, *names: str, where: ArrayLike | None = None) -> Modalities:
         """The same rows with these modalities absent, everywhere or ``where`` (booleans ``[N]``).
 
         >>> x = Modalities({"o": [1.0, 2.0], "m": [3.0, 4.0]})
@@ -170,18 +175,19 @@ class Modalities:
         >>> x.drop("m", where=[True, False]).present["m"]
         array([False,  True])
         """
-        gone = np.ones(len(self), bool) if where is None else _as_presence("where", where)
-        if len(gone) != len(self):
+        dropped = np.ones(len(self), bool) if where is None else _as_booleans("where", where)
+        if len(dropped) != len(self):
             raise ModalityError(
-                f"where has {len(gone)} entries for {len(self)} rows. Give one boolean a row."
+                f"where has {len(dropped)} entries; expected {len(self)}, as many as rows. Give one boolean a "
+                "row, True where the modality is to be dropped."
             )
         present = dict(self.present)
         for name in names:
             _check_name(name, known=self.values)
-            present[name] = present[name] & ~gone
+            present[name] = present[name] & ~dropped
         return self._of_parts(self.values, present)
 
-    def drop_at_random(self, *names: str, rate: float = 0.5, random_state=None) -> Modalities:
+    def drop_at_random(self, *names: str, rate: float = 0.5, random_state: RandomState = None) -> Modalities:
         """Each of these modalities absent with probability ``rate``, independently of everything.
 
         >>> x = Modalities({"o": np.ones(1000), "m": np.ones(1000)})
@@ -189,7 +195,7 @@ class Modalities:
         Modalities(1000 rows: o [1] in all, m [1] in 527)
         """
         if not 0 <= rate <= 1:
-            raise ModalityError(f"rate is {rate}; a probability between 0 and 1 was wanted.")
+            raise ModalityError(f"rate is {rate}; expected a probability. Give a number from 0 to 1.")
         random = np.random.default_rng(random_state)
         x = self
         for name in names:
@@ -197,35 +203,43 @@ class Modalities:
         return x
 
 
-def _check_name(name, known) -> None:
+# What an estimator reads as rows: `Modalities`, a mapping of blocks, or one array ``[N, F]``.
+RowsLike = Modalities | Mapping[str, ArrayLike | None] | ArrayLike
+
+
+def _check_name(name: object, known: Iterable[str]) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise ModalityError(
-            f"{name!r} cannot name a modality. Use letters, digits and underscores, as in 'first_day'."
+            f"{name!r} cannot name a modality; expected an identifier. Use letters, digits and underscores, as "
+            "in 'first_day'."
         )
     if name not in known:
         raise ModalityError(
-            f"Unknown modality {name!r}; the modalities here are {', '.join(map(repr, known))}. "
-            "Correct the name, or add its values."
+            f"Unknown modality {name!r}; expected one of {', '.join(map(repr, known))}. Correct the name, or "
+            "add its values."
         )
 
 
-def _split_columns(frame: pd.DataFrame, columns) -> dict[str, pd.DataFrame]:
+def _split_columns(
+    frame: pd.DataFrame, columns: Mapping[str, Iterable[str]] | None
+) -> dict[str, pd.DataFrame]:
     if not columns:
         raise ModalityError(
-            f"A DataFrame with {frame.shape[1]} columns came without columns. Say which columns make up "
-            f'each modality: Modalities(frame, columns={{"static": ["age", ...], ...}}).'
+            f"A DataFrame with {frame.shape[1]} columns came without the argument columns; expected the "
+            'columns of each modality. Write Modalities(frame, columns={"static": ["age", ...], ...}).'
         )
-    for name, wanted in columns.items():
-        lacking = [column for column in wanted if column not in frame.columns]
+    of_modality = {name: list(listed) for name, listed in columns.items()}
+    for name, listed in of_modality.items():
+        lacking = [column for column in listed if column not in frame.columns]
         if lacking:
             raise ModalityError(
-                f"Modality {name!r} wants the columns {lacking}, which the DataFrame with "
-                f"{len(frame)} rows does not have. Correct the names."
+                f"Modality {name!r} is to have the columns {lacking}, which the DataFrame with {len(frame)} "
+                f"rows lacks; expected some of {list(frame.columns)[:10]}. Correct the names."
             )
-    return {name: frame[list(wanted)] for name, wanted in columns.items()}
+    return {name: frame[listed] for name, listed in of_modality.items()}
 
 
-def _as_array(name: str, values) -> np.ndarray:
+def _as_array(name: str, values: Any) -> np.ndarray:
     """Numbers of shape ``[N, ...]`` that torch can take, without a copy where that can be."""
     if isinstance(values, pd.DataFrame | pd.Series):
         strings = [c for c, kind in pd.DataFrame(values).dtypes.items() if kind.kind not in "biuf"]
@@ -242,7 +256,7 @@ def _as_array(name: str, values) -> np.ndarray:
                 values = values.float()
             values = values.numpy()
         elif isinstance(values, np.ma.MaskedArray):
-            values = values.astype(float).filled(np.nan)
+            values = np.ma.filled(values.astype(float), np.nan)
         array = np.asarray(values)
         if array.dtype == object:
             if any(isinstance(value, str) for value in array.flat):
@@ -255,28 +269,31 @@ def _as_array(name: str, values) -> np.ndarray:
         ) from error
     if array.dtype.kind not in "biuf":
         raise ModalityError(
-            f"Modality {name!r} holds {array.dtype.name} in its {len(array)} rows; numbers were "
-            "wanted. Encode categories as numbers first."
+            f"Modality {name!r} holds {array.dtype.name} in its {len(array)} rows; expected numbers. Encode "
+            "categories as numbers first."
         )
     if array.ndim == 0:
-        raise ModalityError(f"Modality {name!r} is a single number. Give values of shape [rows, features].")
+        raise ModalityError(
+            f"Modality {name!r} is a single number; expected a value for each row. Give values of shape [rows, "
+            "features]."
+        )
     # Other byte orders and extended precision are nothing that torch reads.
     native = np.dtype(float) if array.dtype.char == "g" else array.dtype.newbyteorder("=")
     array = array.astype(native, copy=False)
     return array[:, None] if array.ndim == 1 else array
 
 
-def _as_presence(what: str, present) -> np.ndarray:
-    array = np.asarray(present)
+def _as_booleans(what: str, booleans: ArrayLike) -> np.ndarray:
+    array = np.asarray(booleans)
     if array.ndim != 1 or not (array.dtype == bool or np.isin(array, (0, 1)).all()):
         raise ModalityError(
-            f"{what} has shape {list(array.shape)} and type {array.dtype.name}; one boolean "
-            "a row was wanted, True where the modality is there."
+            f"{what} has shape {list(array.shape)} and type {array.dtype.name}; expected one boolean a row. "
+            "Give True or False for each."
         )
     return array.astype(bool)
 
 
-def _common_length(given: Mapping[str, np.ndarray | None], present: Mapping[str, object]) -> int:
+def _common_length(given: Mapping[str, np.ndarray | None], present: Mapping[str, ArrayLike]) -> int:
     lengths = {name: len(values) for name, values in given.items() if values is not None}
     lengths |= {f"present[{name!r}]": len(np.atleast_1d(p)) for name, p in present.items()}
     if not lengths:
@@ -285,10 +302,10 @@ def _common_length(given: Mapping[str, np.ndarray | None], present: Mapping[str,
             "(present={name: zeros}), or the values of at least one."
         )
     if len(set(lengths.values())) > 1:
-        seen = ", ".join(f"{name}: {rows} rows" for name, rows in lengths.items())
+        found = ", ".join(f"{name}: {rows} rows" for name, rows in lengths.items())
         raise ModalityError(
-            f"The modalities differ in length ({seen}). Give one entry a row in each; where a modality "
-            "is absent, fill the row with NaN."
+            f"The modalities differ in length ({found}); expected as many rows in each. Give one entry a row; "
+            "where a modality is absent, fill the row with NaN."
         )
     return next(iter(lengths.values()))
 
@@ -306,13 +323,13 @@ def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None)
     if partly.any():
         raise ModalityError(
             f"Modality {name!r}: {int(partly.sum())} of {len(values)} rows are partly NaN (first: row "
-            f"{int(partly.argmax())}). A modality is there as a whole or not at all: impute within it, "
-            "drop the feature, or set the whole row to NaN."
+            f"{int(partly.argmax())}); expected all of a row or none of it. Impute within the modality, drop "
+            "the feature, or set the whole row to NaN."
         )
     infinite = (np.abs(values) > LARGEST).any(features) & present
     if infinite.any():
         raise ModalityError(
             f"Modality {name!r}: {int(infinite.sum())} of {len(values)} rows hold infinities or values above "
-            f"{LARGEST:.2g} (first: row {int(infinite.argmax())}). Replace or clip them."
+            f"{LARGEST:.2g} (first: row {int(infinite.argmax())}); expected finite numbers. Replace or clip them."
         )
     return present

@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from primo_pyro.draws import (
     draw,
@@ -27,6 +28,7 @@ from primo_pyro.errors import ToleranceWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.outcomes import Categorical, Outcome
+from primo_pyro.program.protocols import Story
 
 __all__ = ["Summary", "stream_draws", "summarise", "summarise_draws", "summarise_until"]
 
@@ -77,11 +79,12 @@ class Summary:
     def joined(parts: Iterable[Summary]) -> Summary:
         """The summary of all rows from those of some rows each, in order."""
         columns = zip(*([getattr(part, f.name) for f in fields(Summary)] for part in parts), strict=True)
-        return Summary(*(None if column[0] is None else np.concatenate(column) for column in columns))
+        joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
+        return Summary(*joined)
 
 
 def summarise(
-    model: nn.Module,
+    model: Story,
     x: Modalities | Representations,
     y: Tensor | None = None,
     *,
@@ -129,7 +132,7 @@ def summarise(
 
 
 def summarise_until(
-    model: nn.Module, x: Modalities, tolerance: float, *, num_samples: int, **settings
+    model: Story, x: Modalities, tolerance: float, *, num_samples: int, **settings: Any
 ) -> Summary:
     """`summarise`, with draws doubled for the rows whose standard error of V is above ``tolerance``.
 
@@ -199,12 +202,12 @@ def summarise_draws(
     replicates = torch.stack([part.mean(0) for part in distance.split(sizes)])
     alone = len(replicates) == 1
     error = torch.full_like(impact, torch.nan) if alone else replicates.std(0) / len(replicates) ** 0.5
-    about_absence = (impact, error, flip, gain.clamp(min=0))
+    about_absence: tuple[Tensor, ...] = (impact, error, flip, gain.clamp(min=0))
     if absent is not None:
         about_absence = tuple(torch.where(absent, t, torch.zeros_like(t)) for t in about_absence)
     likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
     parts = outcome.normalise(mean), *about_absence, spread
-    return Summary(*(t.cpu().numpy() for t in parts), likelihood)
+    return Summary(*(t.cpu().numpy() for t in parts), log_likelihood=likelihood)
 
 
 def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
@@ -216,7 +219,7 @@ def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
+def _evaluated(model: Story) -> Iterator[None]:
     """The model in evaluation mode, and back in the mode that it was in."""
     was_training = model.training
     model.eval()
@@ -230,7 +233,7 @@ def _as_rows(booleans: np.ndarray, h: Representations) -> Tensor:
     return torch.as_tensor(booleans, device=h.fused().device)
 
 
-def _points(model, columns: Mapping[str, slice], num_samples: int, kind: str, seed: int) -> Tensor:
+def _points(model: Story, columns: Mapping[str, slice], num_samples: int, kind: str, seed: int) -> Tensor:
     dimension = max((c.stop for c in columns.values()), default=0)
     return standard_normal_points(num_samples, dimension, kind, seed).to(next(model.parameters()))
 
@@ -247,7 +250,13 @@ def _settled_points(points: Tensor, seed: int) -> Tensor:
 
 @torch.no_grad()
 def _summarise_rows(
-    model, h: Representations, y: Tensor | None, points: Tensor, settled: Tensor, columns, max_cells: int
+    model: Story,
+    h: Representations,
+    y: Tensor | None,
+    points: Tensor,
+    settled: Tensor,
+    columns: Mapping[str, slice],
+    max_cells: int,
 ) -> Summary:
     absent = model.something_absent(h)
     known = {f"z_{name}": absent & h.all_present(latent.about) for name, latent in model.latents.items()}
@@ -267,7 +276,7 @@ def _summarise_rows(
 
 @torch.no_grad()
 def stream_draws(
-    model: nn.Module,
+    model: Story,
     x: Modalities | Representations,
     sites: Iterable[str],
     *,

@@ -1,4 +1,4 @@
-"""The door for missing data: what comes in, and what is refused before anything is trained."""
+"""The way in for missing data: what is read, and what is refused before anything is trained."""
 
 import pickle
 
@@ -72,12 +72,12 @@ def test_absent_rows(blocks):
 
 
 @pytest.mark.parametrize(
-    "there", [[True, False, True], [1, 0, 1], np.array([1.0, 0, 1]), pd.Series([True, False, True])]
+    "present", [[True, False, True], [1, 0, 1], np.array([1.0, 0, 1]), pd.Series([True, False, True])]
 )
-def test_explicit_presence_and_what_stands_in_absent_rows(there):
-    """Whatever stands in a row that is said to be absent is no error."""
+def test_explicit_presence_and_what_stands_in_absent_rows(present):
+    """Any value in a row that is said to be absent is no error."""
     values = [[1.0, 2], [np.inf, NAN], [3, 4]]
-    x = Modalities({"m": values, "o": np.ones(3)}, present={"m": there})
+    x = Modalities({"m": values, "o": np.ones(3)}, present={"m": present})
     np.testing.assert_array_equal(x.present["m"], [True, False, True])
     np.testing.assert_array_equal(x.complete, [True, False, True])
 
@@ -127,10 +127,10 @@ def x():
 def test_rows(x, rows):
     """As NumPy picks them, presence and all."""
     part = x[rows]
-    wanted = pd.Series(np.arange(6.0)).iloc[rows].to_numpy()
-    np.testing.assert_array_equal(part.values["o"][:, 0], wanted)
-    np.testing.assert_array_equal(part.present["m"], ~np.isin(wanted, (2, 4)))
-    assert len(part) == len(wanted)
+    expected = pd.Series(np.arange(6.0)).iloc[rows].to_numpy()
+    np.testing.assert_array_equal(part.values["o"][:, 0], expected)
+    np.testing.assert_array_equal(part.present["m"], ~np.isin(expected, (2, 4)))
+    assert len(part) == len(expected)
 
 
 def test_a_single_row_is_still_a_table(x):
@@ -149,7 +149,7 @@ def test_dropping_leaves_the_original(x):
     np.testing.assert_array_equal(x.present["m"], before)
 
 
-def test_dropping_at_random_is_reproducible_and_of_the_wanted_rate():
+def test_dropping_at_random_is_reproducible_and_of_the_given_rate():
     """The share of 10,000 independent rows is within 5 standard errors."""
     x = Modalities({"a": np.ones(10_000), "b": np.ones(10_000)})
     dropped = x.drop_at_random("a", "b", rate=0.3, random_state=1)
@@ -172,7 +172,9 @@ def test_select_and_pickle(x):
 
 
 def test_partly_nan():
-    with refused("'m'", "2 of 4 rows are partly NaN", "first: row 1", "impute within it"):
+    with refused(
+        "'m'", "2 of 4 rows are partly NaN", "first: row 1", "expected all of a row or none", "Impute within"
+    ):
         Modalities({"m": [[1, 2], [1, NAN], [NAN, NAN], [NAN, 0]]})
     with refused("'m'", "1 of 2 rows are partly NaN"):
         Modalities({"m": [[1, 2], [1, NAN]]}, present={"m": [True, True]})
@@ -186,12 +188,14 @@ def test_said_to_be_present_and_all_nan():
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
 def test_infinite(value):
     """1e39 is beyond single precision, in which the networks compute."""
-    with refused("'m'", "1 of 3 rows hold infinities", "first: row 2", "Replace or clip"):
+    with refused(
+        "'m'", "1 of 3 rows hold infinities", "first: row 2", "expected finite numbers", "Replace or clip"
+    ):
         Modalities({"m": [[1, 2], [3, 4], [5, value]]})
 
 
 def test_different_lengths():
-    with refused("o: 3 rows", "m: 2 rows", "fill the row with NaN"):
+    with refused("o: 3 rows", "m: 2 rows", "expected as many", "fill the row with NaN"):
         Modalities({"o": np.ones(3), "m": np.ones(2)})
     with refused("o: 3 rows", r"present\['o'\]: 2 rows", "one entry a row"):
         Modalities({"o": np.ones(3)}, present={"o": [True, False]})
@@ -212,7 +216,7 @@ def test_different_lengths():
     ids=repr,
 )
 def test_strings_and_dates(strings):
-    with refused("'m'", "2 rows|strings", "Encode|Give"):
+    with refused("'m'", "2 rows|strings", "expected numbers|numbers of one shape", "Encode|Give"):
         Modalities({"m": strings})
 
 
@@ -225,57 +229,57 @@ def test_columns_of_strings_are_named():
 def test_rows_of_different_shapes():
     with refused("'m'", "one shape", "same number of numeric features"):
         Modalities({"m": [[1, 2], [3]]})
-    with refused("'m'", "single number", r"\[rows, features\]"):
+    with refused("'m'", "single number", "expected a value for each row", r"\[rows, features\]"):
         Modalities({"m": 3.0})
 
 
 @pytest.mark.parametrize("name", ["first day", "a-b", "a.b", "", 3])
 def test_names(name):
-    with refused(f"{name!r} cannot name a modality", "Use letters"):
+    with refused(f"{name!r} cannot name a modality", "expected an identifier", "Use letters"):
         Modalities({name: np.ones(2)})
 
 
 def test_unknown_names():
     x = Modalities({"o": np.ones(2)})
     for wrong in (lambda: Modalities({"o": [1.0]}, present={"q": [True]}), lambda: x.drop("q")):
-        with refused("Unknown modality 'q'", "'o'", "Correct the name"):
+        with refused("Unknown modality 'q'", "expected one of 'o'", "Correct the name"):
             wrong()
-    with refused(r"x\['o'\] asks for a modality", r"x\.select\('o'\)"):
+    with refused(r"x\['o'\] asks for a modality", "expected rows", r"x\.select\('o'\)"):
         x["o"]
 
 
-@pytest.mark.parametrize("there", [[0.5, 1, 1], [[True], [True], [True]], ["yes", "no", "no"], [2, 0, 1]])
-def test_presence_that_is_none(there):
-    with refused(r"present\['m'\]", "one boolean a row"):
-        Modalities({"m": np.ones(3)}, present={"m": there})
+@pytest.mark.parametrize("present", [[0.5, 1, 1], [[True], [True], [True]], ["yes", "no", "no"], [2, 0, 1]])
+def test_presence_that_is_none(present):
+    with refused(r"present\['m'\] has shape", "expected one boolean a row", "Give True or False"):
+        Modalities({"m": np.ones(3)}, present={"m": present})
 
 
 def test_present_without_values():
-    with refused("'m' is None", "2 rows have it", "Pass its values"):
+    with refused("'m' is None", "2 rows have it", "expected none", "Pass its values"):
         Modalities({"m": None, "o": np.ones(3)}, present={"m": [True, False, True]})
 
 
 @pytest.mark.parametrize("blocks", [{}, None, np.ones(3), [("a", np.ones(3))]], ids=repr)
 def test_no_mapping(blocks):
-    with refused("wants a mapping", "Write Modalities"):
+    with refused("blocks is", "expected a mapping", "Write Modalities"):
         Modalities(blocks)
 
 
 def test_tables_and_columns():
     frame = pd.DataFrame({"age": [71, 40]})
-    with refused("1 columns came without columns", "Say which"):
+    with refused("1 columns came without", "expected the columns of each modality", "Write Modalities"):
         Modalities(frame)
-    with refused("'static'", r"\['weight'\]", "2 rows", "Correct the names"):
+    with refused("'static'", r"\['weight'\]", "2 rows", r"expected some of \['age'\]", "Correct the names"):
         Modalities(frame, columns={"static": ["age", "weight"]})
-    with refused("goes with one DataFrame", "leave columns out"):
+    with refused("type dict", "expected one DataFrame", "leave columns out"):
         Modalities({"a": np.ones(2)}, columns={"a": ["age"]})
 
 
 def test_wrong_where_and_rate():
     x = Modalities({"o": np.ones(3)})
-    with refused("where has 2 entries for 3 rows", "one boolean a row"):
+    with refused("where has 2 entries; expected 3", "one boolean a row"):
         x.drop("o", where=[True, False])
-    with refused("where has shape", "one boolean a row"):
+    with refused("where has shape", "expected one boolean a row"):
         x.drop("o", where=[0.5, 0.5, 1])
-    with refused("rate is 1.5", "between 0 and 1"):
+    with refused("rate is 1.5; expected a probability", "from 0 to 1"):
         x.drop_at_random("o", rate=1.5)

@@ -9,6 +9,7 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Objective
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 from primo_pyro.program.priors import DiagNormal, Latent, one_latent_each
+from primo_pyro.program.protocols import LabelProgram, Story
 
 __all__ = [
     "GRU",
@@ -18,6 +19,7 @@ __all__ = [
     "DiagNormal",
     "Encoders",
     "ImportanceELBO",
+    "LabelProgram",
     "Latent",
     "LeNet",
     "Likelihood",
@@ -30,6 +32,7 @@ __all__ = [
     "PrimoGuide",
     "PrimoModel",
     "Representations",
+    "Story",
     "TrainingModel",
     "encoder_for",
     "from_noise",

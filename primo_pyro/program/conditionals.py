@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from primo_pyro.program.encoders import Representations
-from primo_pyro.program.priors import DiagNormal, Latent
+from primo_pyro.program.priors import Latent, LocationAndScale
 
 __all__ = ["BatchNormDiagNormal", "DropoutOfRows", "Likelihood"]
 
 
-class BatchNormDiagNormal(DiagNormal):
+class BatchNormDiagNormal(LocationAndScale):
     """q(z | h, y), whose mean passes through a batch normalisation with fixed scale and learnable shift.
 
     With the mean's spread over a batch held at ``gamma``, KL(q || p) cannot vanish for all rows at once
@@ -31,7 +31,7 @@ class BatchNormDiagNormal(DiagNormal):
         self.normalise = nn.BatchNorm1d(latent_dim, affine=False)
         self.shift = nn.Parameter(torch.zeros(latent_dim))  # beta
 
-    def forward(self, h: Representations, label: Tensor) -> dist.Distribution:
+    def forward(self, h: Representations, label: Tensor) -> dist.Independent:
         """For features of the label ``[B, label_features]``, see `Outcome.features`."""
         given = torch.cat([h.fused(), label.to(self.shift.dtype)], dim=-1)
         loc, scale = self.location_and_scale(given)
@@ -106,7 +106,7 @@ class Likelihood(nn.Module):
             if in_play is False:
                 hidden = hidden + constant
                 continue
-            told = z[name] @ linear.weight.T  # faster than linear(z) where d is small
+            told = z[name] @ linear.get_parameter("weight").T  # faster than linear(z) where d is small
             if in_play is not True:
                 told = torch.where(in_play[:, None], told, constant)
             hidden = hidden + told

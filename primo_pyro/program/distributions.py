@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatch
+from typing import cast
 
 import pyro.distributions as dist
 import torch
@@ -17,7 +18,9 @@ from torch.distributions import register_kl
 __all__ = ["from_noise", "kl_divergence", "noise_size"]
 
 
-def kl_divergence(q: dist.Distribution, p: dist.Distribution, draws: Callable[[], Tensor]) -> Tensor:
+def kl_divergence(
+    q: distributions.Distribution, p: distributions.Distribution, draws: Callable[[], Tensor]
+) -> Tensor:
     """KL(q || p) ``[B]``: analytic where torch or Pyro knows a formula, and by draws from q otherwise.
 
     Parameters
@@ -43,8 +46,8 @@ def kl_divergence(q: dist.Distribution, p: dist.Distribution, draws: Callable[[]
 
 @register_kl(dist.MaskedMixture, distributions.Distribution)
 def _kl_of_masked_mixture(q: dist.MaskedMixture, p: distributions.Distribution) -> Tensor:
-    either = [distributions.kl_divergence(component, p) for component in (q.component1, q.component0)]
-    return torch.where(q.mask, *either)
+    chosen, other = (distributions.kl_divergence(component, p) for component in (q.component1, q.component0))
+    return torch.where(cast(Tensor, q.mask), chosen, other)
 
 
 @register_kl(dist.ExpandedDistribution, distributions.Distribution)
@@ -177,8 +180,9 @@ def _(fn: dist.MaskedMixture) -> int:
 
 @from_noise.register
 def _(fn: dist.MaskedMixture, noise: Tensor) -> Tensor:
-    each = [from_noise(c, noise[..., : noise_size(c)]) for c in (fn.component1, fn.component0)]
-    return torch.where(fn.mask.reshape(*fn.mask.shape, *[1] * len(fn.event_shape)), *each)
+    chosen, other = (from_noise(c, noise[..., : noise_size(c)]) for c in (fn.component1, fn.component0))
+    mask = cast(Tensor, fn.mask)
+    return torch.where(mask.reshape(*mask.shape, *[1] * len(fn.event_shape)), chosen, other)
 
 
 @noise_size.register(dist.Delta)

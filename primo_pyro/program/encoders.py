@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ __all__ = [
     "GRU",
     "MLP",
     "Encoders",
+    "HasEncoders",
     "LeNet",
     "Representations",
     "Standardise",
@@ -110,7 +112,8 @@ class LeNet(nn.Module):
                 f"{halvings - 1} layers fit. Lower layers."
             )
         # The order of the numbers in memory that convolutions and pooling are fastest with on a processor.
-        self.features = nn.Sequential(*blocks).to(memory_format=torch.channels_last)
+        # torch's hints leave this form of `to` out.
+        self.features = nn.Sequential(*blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Sequential(
             nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * cells, out_features)
         )
@@ -121,6 +124,9 @@ class LeNet(nn.Module):
 
 class Standardise(nn.Module):
     """Subtract a mean and divide by a scale that were measured once, on the training rows."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, mean: Tensor, scale: Tensor):
         super().__init__()
@@ -204,10 +210,14 @@ class Representations:
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
-    def __getitem__(self, rows) -> Representations:
+    def __getitem__(self, rows: slice | np.ndarray | Tensor) -> Representations:
         """The representations of some rows."""
-        parts = (self.values, self.present, self.asked)
-        return Representations(*(p and {name: t[rows] for name, t in p.items()} for p in parts))
+
+        def some(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: t[rows] for name, t in tensors.items()}
+
+        asked = None if self.asked is None else some(self.asked)
+        return Representations(some(self.values), some(self.present), asked)
 
     def drop(self, *names: str) -> Representations:
         """The same rows as if these modalities were absent in each."""
@@ -226,14 +236,14 @@ class Representations:
         asked = {m: about.get(m, torch.zeros_like(p)) for m, p in self.present.items()}
         return Representations(self.values, self.present, asked)
 
-    def in_play(self, about: Iterable[str]) -> Tensor | bool:
+    def in_play(self, about: Iterable[str]) -> torch.BoolTensor | bool:
         """Rows ``[B]`` in which a latent about these modalities is part of the story; True or False for all.
 
         It is where one of them is present, or absent and asked about.
         """
         if self.asked is None:
             return True
-        rows = torch.stack([self.present[m] | self.asked[m] for m in about]).any(0)
+        rows = cast(torch.BoolTensor, torch.stack([self.present[m] | self.asked[m] for m in about]).any(0))
         return True if rows.all() else rows if rows.any() else False
 
     def all_present(self, names: Iterable[str]) -> Tensor:
@@ -275,7 +285,15 @@ class Encoders(nn.ModuleDict):
         return Representations(values, present)
 
 
-def encode(program, x: Modalities | Representations) -> Representations:
+class HasEncoders(Protocol):
+    """A program with an encoder per modality."""
+
+    @property
+    def encoder(self) -> Encoders:
+        """From rows to representations."""
+
+
+def encode(program: HasEncoders, x: Modalities | Representations) -> Representations:
     """By the program's encoders; representations pass through untouched.
 
     So a batch is encoded once, and model, guide and regulariser, each a program in its own right, share the

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.conditionals import BatchNormDiagNormal
-from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.encoders import Encoders, Representations, encode
+from primo_pyro.program.protocols import Story
 
 __all__ = ["PrimoGuide"]
 
@@ -45,9 +46,11 @@ class PrimoGuide(PyroModule):
         for representations and `Outcome.features` of the label.
     """
 
+    encoder: Encoders
+
     def __init__(
         self,
-        model: PyroModule,
+        model: Story,
         *,
         hidden_dim: int,
         gamma: float,

@@ -76,6 +76,12 @@ class PrimoModel(PyroModule):
     (torch.Size([7, 5, 2]), torch.Size([7, 5, 4]))
     """
 
+    encoder: Encoders
+    latents: Mapping[str, Latent]
+    outcome: Outcome
+    prior: nn.ModuleDict
+    likelihood: Likelihood
+
     def __init__(
         self,
         encoder: Encoders,

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
 __all__ = ["ImportanceELBO", "Objective", "TraceELBO"]
@@ -76,7 +79,7 @@ class Objective:
     spread_penalty: float = 1.0
     warm_up: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.elbo not in ELBOS:
             raise ValueError(
                 f"elbo is {self.elbo!r}; expected one of {', '.join(map(repr, ELBOS))}. Choose one of them."
@@ -94,7 +97,11 @@ class Objective:
 
     def make_elbo(self) -> ELBO:
         """The bound as a Pyro ELBO; all sites stand in one plate."""
-        settings = {"num_particles": self.num_particles, "max_plate_nesting": 1, "vectorize_particles": True}
+        settings: dict[str, Any] = {
+            "num_particles": self.num_particles,
+            "max_plate_nesting": 1,
+            "vectorize_particles": True,
+        }
         if self.elbo == "importance":
             return ImportanceELBO(**settings, spread_penalty=self.spread_penalty)
         return ELBOS[self.elbo](**settings)
@@ -116,7 +123,7 @@ class ImportanceELBO(Trace_ELBO):
         Those of ``Trace_ELBO``.
     """
 
-    def __init__(self, *args, spread_penalty: float = 0.0, **kwargs):
+    def __init__(self, *args: Any, spread_penalty: float = 0.0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.spread_penalty = spread_penalty
 
@@ -132,17 +139,19 @@ class ImportanceELBO(Trace_ELBO):
         """The negative bound, summed over rows."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces
-        log_weights = sum(_log_probs(model_trace)) - sum(_log_probs(guide_trace))  # [K, B] or [B]
+        log_weights = cast(
+            Tensor, sum(_log_probs(model_trace)) - sum(_log_probs(guide_trace))
+        )  # [K, B] or [B]
         if log_weights.dim() == 1:
             log_weights = log_weights[None]
         return -self.average(log_weights, partial(model.something_absent, *args)).sum()
 
-    def loss(self, model, guide, *args, **kwargs) -> float:
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound as a number."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
-    def loss_and_grads(self, model, guide, *args, **kwargs) -> float:
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound; gradients are added to the parameters."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()
@@ -160,7 +169,7 @@ class TraceELBO(Trace_ELBO):
 ELBOS = {"trace": TraceELBO, "mean_field": TraceMeanField_ELBO, "importance": ImportanceELBO}
 
 
-def _log_probs(trace) -> list[Tensor]:
+def _log_probs(trace: Trace) -> list[Tensor]:
     return [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample"]
 
 

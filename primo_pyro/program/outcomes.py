@@ -28,6 +28,7 @@ import numpy as np
 import pyro.distributions as dist
 import scipy.special
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from scipy.linalg import helmert
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,8 +65,8 @@ def entropy(p: Values) -> Values:
     return _entr(p).sum(-1)
 
 
-def _entr(p):
-    return (torch.special.entr if isinstance(p, Tensor) else scipy.special.entr)(p)
+def _entr(p: Values) -> Values:
+    return torch.special.entr(p) if isinstance(p, Tensor) else scipy.special.entr(p)
 
 
 class Outcome(nn.Module, ABC):
@@ -96,7 +97,7 @@ class Outcome(nn.Module, ABC):
     largest_impact: float
 
     @abstractmethod
-    def distribution(self, parameters: Tensor) -> dist.Distribution:
+    def distribution(self, parameters: Tensor) -> TorchDistributionMixin:
         """p(y | ...) for parameters ``[..., B, P]``: batch ``[..., B]``."""
 
     @abstractmethod
@@ -150,7 +151,7 @@ class Categorical(Outcome):
         self.num_classes = self.num_parameters = self.num_features = self.prediction_size = num_classes
         self.largest_impact = 1 - 1 / num_classes
 
-    def distribution(self, parameters: Tensor) -> dist.Distribution:
+    def distribution(self, parameters: Tensor) -> TorchDistributionMixin:
         return dist.Categorical(logits=parameters, validate_args=False)
 
     def features(self, y: Tensor) -> Tensor:
@@ -226,7 +227,7 @@ class Ordinal(Categorical):
         middle = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
         return torch.cat([first, middle, last], dim=-1)
 
-    def distribution(self, parameters: Tensor) -> dist.Distribution:
+    def distribution(self, parameters: Tensor) -> TorchDistributionMixin:
         return dist.Categorical(logits=self.log_probabilities(parameters), validate_args=False)
 
     def features(self, y: Tensor) -> Tensor:
@@ -262,7 +263,7 @@ class Multilabel(Outcome):
         self.num_labels = self.num_parameters = self.num_features = self.prediction_size = num_labels
         self.largest_impact = 0.5
 
-    def distribution(self, parameters: Tensor) -> dist.Distribution:
+    def distribution(self, parameters: Tensor) -> TorchDistributionMixin:
         return dist.Bernoulli(logits=parameters, validate_args=False).to_event(1)
 
     def features(self, y: Tensor) -> Tensor:
@@ -315,7 +316,7 @@ class Normal(Outcome):
     EDGE = 4.0
     WIDTH = 2 * EDGE / CELLS
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.num_parameters, self.num_features, self.prediction_size = 2, 1, self.CELLS + 2
         self.largest_impact = 2 / math.sqrt(math.pi)
@@ -326,8 +327,8 @@ class Normal(Outcome):
         location, raw = parameters.unbind(-1)
         return location, F.softplus(raw + 0.5413) + 1e-3  # softplus(0.5413) = 1
 
-    def distribution(self, parameters: Tensor) -> dist.Distribution:
-        return dist.Normal(*self.location_and_scale(parameters), validate_args=False)
+    def distribution(self, parameters: Tensor) -> TorchDistributionMixin:
+        return dist.Normal(*self.location_and_scale(parameters))
 
     def features(self, y: Tensor) -> Tensor:
         return y[:, None]

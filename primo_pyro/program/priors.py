@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from primo_pyro.program.encoders import MLP, Representations
 
-__all__ = ["DiagNormal", "Latent", "one_latent_each"]
+__all__ = ["DiagNormal", "Latent", "LocationAndScale", "one_latent_each"]
 
 
-class DiagNormal(nn.Module):
-    """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
+class LocationAndScale(nn.Module):
+    """A network from what is given to the location and the scale of d normal numbers.
 
-    At initialisation sigma is near 1 and mu near 0: the prior starts close to N(0, I).
+    At initialisation scales are near 1 and locations near 0.
     """
 
     def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, dropout: float = 0.0):
@@ -30,7 +30,14 @@ class DiagNormal(nn.Module):
         loc, raw = self.net(given).chunk(2, dim=-1)
         return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
 
-    def forward(self, h: Representations) -> dist.Distribution:
+
+class DiagNormal(LocationAndScale):
+    """p(z | h) = Normal(mu(h), diag(sigma(h)^2)), the conditional prior (Eq. 5); ``[B]`` batch, d event.
+
+    The prior starts close to N(0, I).
+    """
+
+    def forward(self, h: Representations) -> dist.Independent:
         loc, scale = self.location_and_scale(h.fused())
         return dist.Normal(loc, scale, validate_args=False).to_event(1)  # training stops at a NaN
 
