@@ -95,7 +95,11 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
             hidden_dim=self.hidden_dim,
             dropout=self.dropout,
         )
-        return model, PrimoGuide(
+        return model, self.make_guide(model)
+
+    def make_guide(self, model: PrimoModel) -> PrimoGuide:
+        """The guide that suits a model and the objective; `make_programs` pairs the two."""
+        return PrimoGuide(
             model,
             hidden_dim=self.hidden_dim,
             gamma=self.gamma,

@@ -129,12 +129,16 @@ class PrimoModel(PyroModule):
 
     def story(self, h: Representations, y: Tensor | None) -> Tensor:
         """What happens to each row, inside the plate over rows."""
+        parameters = self.likelihood(h, self.draw_latents(h))  # [B, P], or [K, B, P] under K draws
+        pyro.deterministic(self.outcome.parameters_site, parameters, event_dim=1)
+        return pyro.sample("y", self.outcome.distribution(parameters), obs=y)
+
+    def draw_latents(self, h: Representations) -> dict[str, Tensor]:
+        """The latents in play by name, each ``[B, d]``, or ``[K, B, d]`` under K draws; part of the story."""
         z = {}
         for name, prior in self.prior.items():
             in_play = h.in_play(self.latents[name].about)  # [B]; True or False for all rows
             if in_play is not False:
                 with poutine.mask(mask=in_play):
-                    z[name] = pyro.sample(f"z_{name}", prior(h))  # [B, d], or [K, B, d] under K draws
-        parameters = self.likelihood(h, z)  # [B, P], or [K, B, P]
-        pyro.deterministic(self.outcome.parameters_site, parameters, event_dim=1)
-        return pyro.sample("y", self.outcome.distribution(parameters), obs=y)
+                    z[name] = pyro.sample(f"z_{name}", prior(h))
+        return z
