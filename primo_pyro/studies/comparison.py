@@ -23,7 +23,7 @@ from primo_pyro.program.outcomes import total_variation
 from primo_pyro.studies.methods import IMPACT_RIVALS, METHODS, NEVER_DROPPED, SLOW, Method, settings_of
 from primo_pyro.studies.tasks import Rows, Task
 
-__all__ = ["Fit", "Fitted", "compare", "table"]
+__all__ = ["Fit", "Fitted", "compare", "mean_table", "table"]
 
 Fitted = dict[tuple[str, int], BaseEstimator]  # fitted estimators by method and seed
 
@@ -39,7 +39,7 @@ class Fit:
     classifier
         The fitted estimator; None where it refused the task.
     predictions
-        Scenario to the probabilities ``[N, C]`` of the test rows; ``complete`` is about the complete ones alone.
+        Scenario to the probabilities ``[N, C]`` of the test rows; ``complete`` has the complete ones alone.
     complete
         Booleans ``[N]``: test rows that have all optional modalities.
     impacts
@@ -112,12 +112,12 @@ def compare(
         Tidy: ``dataset, method, scenario, seed, metric, value``. Scenarios: ``missing`` (the optional
         modalities hidden in every test row that has some), ``complete`` (the rows that have all of them), and
         ``training`` (``fit_seconds``). Where optional modalities are really absent in some test rows, also
-        ``present``: the rows of ``missing`` with whatever they have. Change and V are then about that. (V of a
-        method without `impact_gap` is about all that is absent.) Metrics: those
-        of `primo_pyro.analysis.scores.scores`; for estimates of impact those of
-        `primo_pyro.analysis.calibration.impact_calibration`, against the own change and, with ``reference_``
-        before the name, against the reference change; and ``impact_error``, ``impact_correlation`` and
-        ``impact_rank_correlation`` against the exact impact.
+        ``present``: the rows of ``missing`` with what they have. The own change is then between these two,
+        PRIMO's V about what they have, and V of other methods about all that is absent; the reference change
+        is that of complete rows. Metrics: those of `primo_pyro.analysis.scores.scores`; for estimates of
+        impact those of `primo_pyro.analysis.calibration.impact_calibration`, against the own change and, with
+        ``reference_`` before the name, against the reference change; and ``impact_error``,
+        ``impact_correlation`` and ``impact_rank_correlation`` against the exact impact.
     classifiers : dict
         The fitted estimator of each ``(method, seed)``.
     left_out : dict
@@ -317,15 +317,22 @@ def table(results: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:
     method   scenario
     unimodal missing   0.550 ± 0.071
     """
+    frame = mean_table(results, metrics, ["method", "scenario"])
+    return frame.sort_index(level="scenario", ascending=False, sort_remaining=False)
+
+
+def mean_table(results: pd.DataFrame, metrics: Mapping[str, str], index: list[str]) -> pd.DataFrame:
+    """As `table`, for tidy results of any kind: a row for each combination of the columns in ``index``."""
 
     def cell(values: pd.Series) -> str:
-        spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
-        return "" if values.isna().all() else f"{values.mean():.3f}{spread}"
+        if values.isna().all():
+            return ""
+        if values.mean() >= 100:  # numbers of rows, as a rule
+            return f"{values.mean():.0f}"
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
 
     chosen = results[results["metric"].isin(metrics)]
-    frame = chosen.pivot_table(
-        index=["method", "scenario"], columns="metric", values="value", aggfunc=cell, sort=False
-    )
+    frame = chosen.pivot_table(index=index, columns="metric", values="value", aggfunc=cell, sort=False)
     frame = frame.reindex(columns=list(metrics)).rename(columns=metrics).fillna("")
     frame.columns.name = None
-    return frame.sort_index(level="scenario", ascending=False, sort_remaining=False)
+    return frame

@@ -11,8 +11,8 @@ MIMIC-III has the paper's learning rate of 5e-4. Learning rate, batch size and d
 on validation rows, with 15,000 training rows (docs/results.md). So were those of PhysioNet 2012, which is not
 in the paper; its other settings are those of MIMIC-III.
 
-Tasks with several optional modalities start from these: three signs and XOR with twins from XOR, SUPPORT2 from
-PhysioNet 2012, breast cancer from digit halves, with a latent of 8 dimensions for its two labels.
+Tasks with several optional modalities start from these: three signs and XOR with twins from XOR, SUPPORT2
+from PhysioNet 2012, breast cancer from digit halves, with a latent of 8 dimensions for its two labels.
 """
 
 from __future__ import annotations
