@@ -129,4 +129,4 @@ XOR_TWINS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo,
 
 BREAST_CANCER = Protocol(seeds=5, epochs=60, networks=DIGIT_HALVES.networks, primo={"latent_dim": 8})
 
-SUPPORT2 = Protocol(seeds=5, epochs=12, networks=PHYSIONET_2012.networks, primo=PHYSIONET_2012.primo)
+SUPPORT2 = Protocol(seeds=5, epochs=12, networks=PHYSIONET_2012.networks, primo={"latent_dim": 8})
