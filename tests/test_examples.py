@@ -32,7 +32,7 @@ def write_avmnist(home):
 
 
 def write_physionet2012(home):
-    """Stays of noise as the text files of set a; some have no laboratory value."""
+    """Stays of noise as the text files of set a; some have no laboratory value, others no blood gas."""
     random = np.random.default_rng(0)
     (home / "set-a").mkdir(parents=True)
     outcomes = ["RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death"]
@@ -40,6 +40,8 @@ def write_physionet2012(home):
         died = record % 3 == 0
         rows = ["Time,Parameter,Value", f"00:00,RecordID,{record}", f"00:00,Age,{random.integers(20, 90)}"]
         rows += [f"{hour:02}:00,HR,{random.integers(50, 150)}" for hour in range(0, 24, 6)]
+        rows += [f"07:10,pH,{random.normal(7.4, 0.1):.2f}"] if record % 4 else []
+        rows += [f"07:20,HCT,{random.integers(20, 50)}"]
         rows += [f"07:30,BUN,{random.integers(5, 80)}"] if record % 10 else []
         (home / "set-a" / f"{record}.txt").write_text("\n".join(rows))
         outcomes.append(f"{record},1,1,5,{3 if died else -1},{int(died)}")

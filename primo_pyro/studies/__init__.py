@@ -5,9 +5,11 @@ __all__ = [
     "comparison",
     "dataset_figures",
     "figures",
+    "measures",
     "methods",
     "protocols",
     "revealed",
     "runner",
+    "several",
     "tasks",
 ]

@@ -23,7 +23,7 @@ from primo_pyro.program.outcomes import total_variation
 from primo_pyro.studies.methods import IMPACT_RIVALS, METHODS, NEVER_DROPPED, SLOW, Method, settings_of
 from primo_pyro.studies.tasks import Rows, Task
 
-__all__ = ["Fit", "Fitted", "compare", "table"]
+__all__ = ["Fit", "Fitted", "compare", "mean_table", "table"]
 
 Fitted = dict[tuple[str, int], BaseEstimator]  # fitted estimators by method and seed
 
@@ -39,7 +39,9 @@ class Fit:
     classifier
         The fitted estimator; None where it refused the task.
     predictions
-        Scenario to the probabilities ``[N, C]`` of the test rows.
+        Scenario to the probabilities ``[N, C]`` of the test rows; ``complete`` has the complete ones alone.
+    complete
+        Booleans ``[N]``: test rows that have all optional modalities.
     impacts
         Name of the method or rival to its estimate of impact ``[N]``, with the optional modalities hidden.
     refused
@@ -49,6 +51,7 @@ class Fit:
     scores: dict[tuple[str, str, str], float] = field(default_factory=dict)
     classifier: BaseEstimator | None = None
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    complete: np.ndarray | None = None
     impacts: dict[str, np.ndarray] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -107,11 +110,14 @@ def compare(
     -------
     results : DataFrame
         Tidy: ``dataset, method, scenario, seed, metric, value``. Scenarios: ``missing`` (the optional
-        modalities hidden in every test row), ``complete``, and ``training`` (``fit_seconds``). Metrics: those
-        of `primo_pyro.analysis.scores.scores`; for estimates of impact those of
-        `primo_pyro.analysis.calibration.impact_calibration`, against the own change and, with ``reference_``
-        before the name, against the reference change; and ``impact_error``, ``impact_correlation`` and
-        ``impact_rank_correlation`` against the exact impact.
+        modalities hidden in every test row that has some), ``complete`` (the rows that have all of them), and
+        ``training`` (``fit_seconds``). Where optional modalities are really absent in some test rows, also
+        ``present``: the rows of ``missing`` with what they have. The own change is then between these two,
+        PRIMO's V about what they have, and V of other methods about all that is absent; the reference change
+        is that of complete rows. Metrics: those of `primo_pyro.analysis.scores.scores`; for estimates of
+        impact those of `primo_pyro.analysis.calibration.impact_calibration`, against the own change and, with
+        ``reference_`` before the name, against the reference change; and ``impact_error``,
+        ``impact_correlation`` and ``impact_rank_correlation`` against the exact impact.
     classifiers : dict
         The fitted estimator of each ``(method, seed)``.
     left_out : dict
@@ -199,29 +205,29 @@ def _fit_and_score(task: Task, method: str, make: Method, seed: int, settings: M
     train, validation, (x_test, y_test) = task.rows(seed)
     if method != NEVER_DROPPED:
         train, validation = (_dropped(part, task, seed) for part in (train, validation))
-    classifier = make(task, random_state=seed, **settings)
-    start = time.perf_counter()
     with warnings.catch_warnings():
         # Warnings about poor fits: the results show how good they are.
         warnings.simplefilter("ignore", PrimoWarning)
         try:
+            classifier = make(task, random_state=seed, **settings)
+            start = time.perf_counter()
             classifier.fit(*train) if validation is None else classifier.fit(*train, validation=validation)
         except ModalityError as error:
             return Fit(refused={method: str(error)})
         fit = Fit({("training", method, "fit_seconds"): time.perf_counter() - start}, classifier)
-        # The same rows in both scenarios: those whose optional modalities are all present.
-        present = np.logical_and.reduce([x_test.present[m] for m in task.optional])
-        complete, y_test = x_test[present], np.asarray(y_test)[present]
-        _score(fit, method, {"missing": complete.drop(*task.optional), "complete": complete}, y_test)
+        # The same rows in all scenarios: those that have something to hide.
+        some = np.logical_or.reduce([x_test.present[m] for m in task.optional])
+        x, y = x_test[some], np.asarray(y_test)[some]
+        _score(fit, method, task, x, y)
         if method in IMPACT_RIVALS:
             rival, estimate = IMPACT_RIVALS[method]
             try:
-                fit.impacts[rival] = estimate(classifier, task, train[0], complete)["impact"].to_numpy()
+                fit.impacts[rival] = estimate(classifier, task, train[0], x)["impact"].to_numpy()
                 fit.scores["missing", rival, "mean_impact"] = float(fit.impacts[rival].mean())
             except ModalityError as error:
                 fit.refused[rival] = str(error)
     if task.impact is not None:
-        truth = task.impact(complete)
+        truth = task.impact(x)
         for name, impact in fit.impacts.items():
             _add(fit, name, _against_truth(impact, truth))
     return fit
@@ -234,23 +240,31 @@ def _dropped(part: Rows | None, task: Task, seed: int) -> Rows | None:
     return x.drop_at_random(*task.optional, rate=task.rate, random_state=seed), y
 
 
-def _score(fit: Fit, method: str, scenarios: Mapping[str, Modalities], y: np.ndarray) -> None:
+def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> None:
     classifier, impact = fit.classifier, None
-    for scenario, x in scenarios.items():
+    fit.complete = np.logical_and.reduce([x.present[m] for m in task.optional])
+    revealed = "complete" if fit.complete.all() else "present"
+    scenarios = {"missing": (x.drop(*task.optional), y), revealed: (x, y)}
+    if revealed == "present" and fit.complete.any():
+        scenarios["complete"] = x[fit.complete], y[fit.complete]
+    for scenario, (rows, labels) in scenarios.items():
         try:
             if hasattr(classifier, "summarise"):
-                summary = classifier.summarise(x)
+                summary = classifier.summarise(rows)
                 p, impact = summary.probabilities, summary.impact
+                if scenario == "missing" and revealed == "present" and hasattr(classifier, "impact_gap"):
+                    # Of what the rows have; what is really absent is not revealed.
+                    impact = classifier.impact_gap(x)["impact_missing"].to_numpy()
             else:
-                p = classifier.predict_proba(x)
+                p = classifier.predict_proba(rows)
         except ModalityError:
             continue  # a scenario that the method cannot predict has no score
         fit.predictions[scenario] = p
         if scenario == "missing" and impact is not None:
             fit.impacts[method] = impact
-        _add(fit, method, scores(y, p, impact, classifier.classes_), scenario)
-    if method in fit.impacts:
-        change = total_variation(fit.predictions["missing"], fit.predictions["complete"])
+        _add(fit, method, scores(labels, p, impact, classifier.classes_), scenario)
+    if method in fit.impacts and revealed in fit.predictions:
+        change = total_variation(fit.predictions["missing"], fit.predictions[revealed])
         _add(fit, method, impact_calibration(fit.impacts[method], change))
 
 
@@ -259,10 +273,11 @@ def _compare_with_references(fits: Mapping[str, Fit]) -> None:
     before, after = (fits[m].predictions if m in fits else {} for m in ("unimodal", NEVER_DROPPED))
     if "missing" not in before or "complete" not in after:
         return
-    change = total_variation(before["missing"], after["complete"])
+    complete = fits[NEVER_DROPPED].complete
+    change = total_variation(before["missing"][complete], after["complete"])
     for fit in fits.values():
         for name, impact in fit.impacts.items():
-            measured = impact_calibration(impact, change)
+            measured = impact_calibration(impact[complete], change)
             _add(fit, name, {f"reference_{metric}": value for metric, value in measured.items()})
 
 
@@ -302,15 +317,22 @@ def table(results: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:
     method   scenario
     unimodal missing   0.550 ± 0.071
     """
+    frame = mean_table(results, metrics, ["method", "scenario"])
+    return frame.sort_index(level="scenario", ascending=False, sort_remaining=False)
+
+
+def mean_table(results: pd.DataFrame, metrics: Mapping[str, str], index: list[str]) -> pd.DataFrame:
+    """As `table`, for tidy results of any kind: a row for each combination of the columns in ``index``."""
 
     def cell(values: pd.Series) -> str:
-        spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
-        return "" if values.isna().all() else f"{values.mean():.3f}{spread}"
+        if values.isna().all():
+            return ""
+        if values.mean() >= 100:  # numbers of rows, as a rule
+            return f"{values.mean():.0f}"
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
 
     chosen = results[results["metric"].isin(metrics)]
-    frame = chosen.pivot_table(
-        index=["method", "scenario"], columns="metric", values="value", aggfunc=cell, sort=False
-    )
+    frame = chosen.pivot_table(index=index, columns="metric", values="value", aggfunc=cell, sort=False)
     frame = frame.reindex(columns=list(metrics)).rename(columns=metrics).fillna("")
     frame.columns.name = None
-    return frame.sort_index(level="scenario", ascending=False, sort_remaining=False)
+    return frame

@@ -45,12 +45,21 @@ def _primo(objective: str) -> Method:
     return lambda task, **kw: PrimoClassifier(task.optional, objective=objective, **kw)
 
 
+def _unimodal(task: Task, **settings: object) -> BaseEstimator:
+    if task.observed is None:
+        raise ModalityError(
+            f"A unimodal network needs a modality that is present in every row; each of "
+            f"{', '.join(task.optional)} may be absent. Compare on a task with an observed modality."
+        )
+    return UnimodalClassifier(task.observed, **settings)
+
+
 FREQUENCIES = "class frequencies"  # what is known without any modality
 NEVER_DROPPED = "multimodal, never dropped"  # the upper reference: all its training rows are complete
 
 # Networks take the settings of all networks, the other methods do not.
 NETWORKS: dict[str, Method] = {
-    "unimodal": lambda task, **kw: UnimodalClassifier(task.observed, **kw),
+    "unimodal": _unimodal,
     "multimodal": lambda task, **kw: MultimodalClassifier(rows="complete", **kw),
     "multimodal, all rows": lambda task, **kw: MultimodalClassifier(rows="all", **kw),
     NEVER_DROPPED: lambda task, **kw: MultimodalClassifier(rows="complete", **kw),

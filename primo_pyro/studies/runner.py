@@ -18,6 +18,7 @@ __all__ = [
     "METHOD_SETS",
     "PRIMO_METHODS",
     "chosen_methods",
+    "common_flags",
     "first_primo",
     "make_parser",
     "network_settings",
@@ -50,10 +51,26 @@ OTHERS = [FREQUENCIES, *(m for m in METHODS if m != FREQUENCIES and m not in PRI
 METHOD_SETS = {"default": [FREQUENCIES, "unimodal", "multimodal", NEVER_DROPPED], "all": OTHERS}
 
 
+def common_flags(
+    description: str, *, out: str, rows: int | None, rows_help: str = "training rows"
+) -> argparse.ArgumentParser:
+    """The flags of everything that trains, as for `make_parser`; seeds and epochs have no defaults."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for tables and pictures")
+    parser.add_argument("--seeds", type=int, help="repeats: data, networks and draws")
+    parser.add_argument("--rows", type=int, default=rows, help=rows_help)
+    parser.add_argument("--epochs", type=int, help="at most so many epochs")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
+    return parser
+
+
 def make_parser(
     description: str, protocol: Protocol, *, out: str, rows: int | None, rows_help: str = "training rows"
 ) -> argparse.ArgumentParser:
-    """The flags that all examples have.
+    """The flags that all comparisons have.
 
     Parameters
     ----------
@@ -78,13 +95,8 @@ def make_parser(
     >>> flags.rows, flags.epochs, flags.methods
     (40000, 30, ['lvae'])
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path(out), help="folder for results.csv and pictures")
-    parser.add_argument("--seeds", type=int, default=protocol.seeds, help="repeats: data, networks and draws")
-    parser.add_argument("--rows", type=int, default=rows, help=rows_help)
-    parser.add_argument("--epochs", type=int, default=protocol.epochs, help="at most so many epochs")
+    parser = common_flags(description, out=out, rows=rows, rows_help=rows_help)
+    parser.set_defaults(seeds=protocol.seeds, epochs=protocol.epochs)
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -94,8 +106,6 @@ def make_parser(
         help="methods to compare with PRIMO: default, all, or some of " + ", ".join(map(repr, OTHERS)),
     )
     parser.add_argument("--objective", choices=list(PRIMO_METHODS), default="both", help="objective of PRIMO")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     return parser
 
 
@@ -111,7 +121,7 @@ def chosen_methods(args: argparse.Namespace) -> list[str]:
 
 def network_settings(protocol: Protocol, args: argparse.Namespace) -> dict[str, object]:
     """The protocol's settings of all networks, with the epochs and the device that the flags ask for."""
-    return {**protocol.networks, "max_epochs": args.epochs, "device": args.device}
+    return {**protocol.networks, "max_epochs": args.epochs or protocol.epochs, "device": args.device}
 
 
 def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> list[Fitted]:
