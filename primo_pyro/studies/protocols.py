@@ -10,6 +10,9 @@ are ten labels.
 MIMIC-III has the paper's learning rate of 5e-4. Learning rate, batch size and dropout of AV-MNIST were chosen
 on validation rows, with 15,000 training rows (docs/results.md). So were those of PhysioNet 2012, which is not
 in the paper; its other settings are those of MIMIC-III.
+
+Tasks with several optional modalities start from these: three signs and XOR with twins from XOR, SUPPORT2
+from PhysioNet 2012, breast cancer from digit halves, with a latent of 8 dimensions for its two labels.
 """
 
 from __future__ import annotations
@@ -17,7 +20,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["AV_MNIST", "DIGIT_HALVES", "MIMIC3", "PHYSIONET_2012", "XOR", "Protocol"]
+__all__ = [
+    "AV_MNIST",
+    "BREAST_CANCER",
+    "DIGIT_HALVES",
+    "MIMIC3",
+    "PHYSIONET_2012",
+    "SUPPORT2",
+    "THREE_SIGNS",
+    "XOR",
+    "XOR_TWINS",
+    "Protocol",
+]
 
 
 @dataclass(frozen=True)
@@ -108,3 +122,11 @@ PHYSIONET_2012 = Protocol(
         "boosting with NaN": {"learning_rate": 0.03, "max_leaf_nodes": 7},
     },
 )
+
+THREE_SIGNS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo, own=XOR.own)
+
+XOR_TWINS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo, own=XOR.own)
+
+BREAST_CANCER = Protocol(seeds=5, epochs=60, networks=DIGIT_HALVES.networks, primo={"latent_dim": 8})
+
+SUPPORT2 = Protocol(seeds=5, epochs=12, networks=PHYSIONET_2012.networks, primo=PHYSIONET_2012.primo)

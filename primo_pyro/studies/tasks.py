@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import PathLike
 
@@ -10,19 +10,39 @@ import numpy as np
 
 from primo_pyro.data import (
     load_avmnist,
+    load_breast_cancer_blocks,
     load_digits_halves,
     load_mimic3,
     load_physionet2012,
+    load_support2,
+    make_three_signs,
     make_xor,
+    make_xor_twins,
+    three_signs_impact,
     xor_impact,
+    xor_twins_impact,
 )
 from primo_pyro.data.splits import Part, Splits
+from primo_pyro.data.support2 import MODALITIES as SUPPORT2_MODALITIES
 from primo_pyro.errors import PrimoError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["Rows", "Task", "av_mnist", "digit_halves", "mimic3", "physionet2012", "xor"]
+__all__ = [
+    "Rows",
+    "Task",
+    "av_mnist",
+    "breast_cancer",
+    "digit_halves",
+    "mimic3",
+    "physionet2012",
+    "support2",
+    "three_signs",
+    "xor",
+    "xor_twins",
+]
 
 Rows = tuple[Modalities, np.ndarray]  # N rows and their labels [N]
+TRAINING_SHARE = 0.7  # of the rows of data sets that have no parts of their own
 
 
 @dataclass(frozen=True)
@@ -33,23 +53,31 @@ class Task:
     ----------
     name
         Value of the column ``dataset`` in results.
-    observed, optional
-        The modality that is present in every row, and those that may be absent.
+    observed
+        A modality that is present in every row, which a unimodal network looks at; None where there is none.
+        All that are not optional are observed.
+    optional
+        The modalities that may be absent.
     rows
         From a seed to training, validation and test rows, each ``(x, y)``. Validation may be None; every
         method then holds out the same part of the training rows.
     rate
         Share of the training and validation rows in which each optional modality is dropped at random.
     impact
-        From test rows to their exact impact V* ``[N]``, where it is known.
+        From test rows to their exact impact V* ``[N]`` of all optional modalities together, all of them
+        hidden, where it is known.
+    impact_of
+        From rows with any pattern of absence, and a set of optional modalities, to the exact impact V*
+        ``[N]`` of that set, where it is known.
     """
 
     name: str
-    observed: str
+    observed: str | None
     optional: tuple[str, ...]
     rows: Callable[[int], tuple[Rows, Rows | None, Rows]]
     rate: float = 0.5
     impact: Callable[[Modalities], np.ndarray] | None = None
+    impact_of: Callable[[Modalities, Iterable[str]], np.ndarray] | None = None
 
 
 def xor(rows: int = 40_000) -> Task:
@@ -71,13 +99,81 @@ def xor(rows: int = 40_000) -> Task:
     >>> len(x), validation, len(x_test)
     (700, None, 300)
     """
+    return Task(
+        "XOR", "o", ("m",), _generated(make_xor, rows), impact=lambda x: xor_impact(x.values["o"][:, 0])
+    )
+
+
+def xor_twins(rows: int = 40_000) -> Task:
+    """XOR of two signs with a copy of ``m``: ``m`` and ``twin`` are optional, one by one.
+
+    Parameters
+    ----------
+    rows
+        As for `xor`.
+
+    Returns
+    -------
+    Task
+        With exact impact of each, of both, and of one given the other (0).
+
+    Examples
+    --------
+    >>> task = xor_twins(1000)
+    >>> x, y = task.rows(0)[-1]
+    >>> bool((task.impact(x) == task.impact_of(x.drop("m", "twin"), ("twin",))).all())
+    True
+    """
+    split = _generated(make_xor_twins, rows)
+    return _with_exact_impact("XOR with twins", ("m", "twin"), split, xor_twins_impact)
+
+
+def three_signs(rows: int = 40_000) -> Task:
+    """XOR of three signs: ``m1`` and ``m2`` are optional, one by one.
+
+    Parameters
+    ----------
+    rows
+        As for `xor`.
+
+    Returns
+    -------
+    Task
+        With exact impact of each, of both, and of one given the other.
+
+    Examples
+    --------
+    >>> task = three_signs(1000)
+    >>> x, y = task.rows(0)[-1]
+    >>> single = task.impact_of(x.drop("m1", "m2"), ("m1",))
+    >>> bool((task.impact(x) >= single).all())
+    True
+    """
+    split = _generated(make_three_signs, rows)
+    return _with_exact_impact("three signs", ("m1", "m2"), split, three_signs_impact)
+
+
+def _with_exact_impact(
+    name: str,
+    optional: tuple[str, ...],
+    rows: Callable[[int], tuple[Rows, None, Rows]],
+    impact_of: Callable[[Modalities, Iterable[str]], np.ndarray],
+) -> Task:
+    def together(x: Modalities) -> np.ndarray:
+        return impact_of(x.drop(*optional), optional)
+
+    return Task(name, "o", optional, rows, impact=together, impact_of=impact_of)
+
+
+def _generated(make: Callable[..., Rows], rows: int) -> Callable[[int], tuple[Rows, None, Rows]]:
+    """From a seed to rows that it generates, the first ones for training."""
 
     def split(seed: int) -> tuple[Rows, None, Rows]:
-        x, y = make_xor(rows, random_state=seed)
-        cut = int(0.7 * rows)
+        x, y = make(rows, random_state=seed)
+        cut = int(TRAINING_SHARE * rows)
         return (x[:cut], y[:cut]), None, (x[cut:], y[cut:])
 
-    return Task("XOR", "o", ("m",), split, impact=lambda x: xor_impact(x.values["o"][:, 0]))
+    return split
 
 
 def digit_halves(rows: int = 1797) -> Task:
@@ -101,11 +197,46 @@ def digit_halves(rows: int = 1797) -> Task:
     x, y = load_digits_halves()
 
     def split(seed: int) -> tuple[Rows, None, Rows]:
-        order = np.random.default_rng(seed).permutation(len(x))[:rows]
-        train, test = np.split(order, [int(0.7 * len(order))])
+        train, test = _shuffled(len(x), rows, seed)
         return (x[train], y[train]), None, (x[test], y[test])
 
     return Task("digit halves", "top", ("bottom",), split)
+
+
+def breast_cancer(rows: int = 569) -> Task:
+    """Cell nuclei of breast tumours in three blocks, all optional; 70 % for training, the others for testing.
+
+    Parameters
+    ----------
+    rows
+        In all, drawn and shuffled by the seed; at most 569.
+
+    Returns
+    -------
+    Task
+        No modality is observed, so that every pattern of absence occurs, that of nothing present among them.
+
+    Examples
+    --------
+    >>> task = breast_cancer()
+    >>> (x, y), _, (x_test, y_test) = task.rows(0)
+    >>> task.observed, task.optional, len(x), len(x_test)
+    (None, ('mean', 'error', 'worst'), 398, 171)
+    """
+    names = load_breast_cancer_blocks()[0].names
+
+    def split(seed: int) -> tuple[Rows, None, Rows]:
+        train, test = _shuffled(len(load_breast_cancer_blocks()[1]), rows, seed)
+        x, y = load_breast_cancer_blocks(standardise_by=train)
+        return (x[train], y[train]), None, (x[test], y[test])
+
+    return Task("breast cancer", None, names, split)
+
+
+def _shuffled(count: int, rows: int, seed: int) -> list[np.ndarray]:
+    """Positions of training and test rows among ``count``, of which at most ``rows`` are taken."""
+    order = np.random.default_rng(seed).permutation(count)[:rows]
+    return np.split(order, [int(TRAINING_SHARE * len(order))])
 
 
 def av_mnist(optional: str = "audio", rows: int | None = None, path: str | PathLike | None = None) -> Task:
@@ -146,6 +277,13 @@ def av_mnist(optional: str = "audio", rows: int | None = None, path: str | PathL
     )
 
 
+OPTIONAL_BY_VIEW = {
+    "two": ("series",),
+    "three": ("vitals", "labs"),
+    "five": ("vitals", "blood_gas", "chemistry", "haematology"),
+}
+
+
 def physionet2012(
     task: str = "in_hospital_death",
     view: str = "two",
@@ -162,7 +300,8 @@ def physionet2012(
         ``"in_hospital_death"`` or ``"mortality6"``.
     view
         ``"two"``: the hourly series is optional. ``"three"``: vital signs and laboratory values are optional
-        one by one; in some stays they are absent in the data.
+        one by one. ``"five"``: vital signs, blood gas, chemistry and haematology are. In some stays they are
+        absent in the data.
     rows, path
         As for `av_mnist` (None is all 7,680), and for `primo_pyro.data.load_physionet2012`.
 
@@ -179,12 +318,14 @@ def physionet2012(
 
     Examples
     --------
-    >>> physionet2012(view="sideways")  # doctest: +ELLIPSIS
+    >>> physionet2012(view="sideways")
     Traceback (most recent call last):
-    primo_pyro.errors.PrimoError: view is 'sideways'; ...
+    primo_pyro.errors.PrimoError: view is 'sideways'; expected 'two', 'three' or 'five'. Choose one of them.
     """
-    name = "PhysioNet 2012, " + task.replace("_", " ") + (", three modalities" if view == "three" else "")
-    optional = ("vitals", "labs") if view == "three" else ("series",)
+    if view not in OPTIONAL_BY_VIEW:
+        raise PrimoError(f"view is {view!r}; expected 'two', 'three' or 'five'. Choose one of them.")
+    optional = OPTIONAL_BY_VIEW[view]
+    name = "PhysioNet 2012, " + task.replace("_", " ") + ("" if view == "two" else f", {view} modalities")
 
     def load(seed: int) -> Splits:
         return load_physionet2012(path, task=task, view=view, seed=seed)
@@ -230,6 +371,50 @@ def mimic3(
     name = "MIMIC-III demo" if demo else "MIMIC-III"
     name = f"{name}, {task.replace('_', ' ')}"
     return _of_splits(name, "static", ("series",), lambda seed: load_mimic3(path, task=task, demo=demo), rows)
+
+
+SUPPORT2_OBSERVED = ("history", "physiology")  # all others are absent in some patients
+
+
+def support2(
+    task: str = "hospital_death", rows: int | None = None, path: str | PathLike | None = None
+) -> Task:
+    """SUPPORT2: history and physiology of seriously ill patients, and seven modalities that are optional.
+
+    64 % of the patients for training, 16 % for validation, 20 % for testing, shuffled by the seed.
+
+    Parameters
+    ----------
+    task
+        ``"hospital_death"`` or ``"six_month_death"``.
+    rows, path
+        As for `av_mnist` (None is all 5,827), and for `primo_pyro.data.load_support2`.
+
+    Returns
+    -------
+    Task
+        Each optional modality is really absent in 15 to 62 % of the patients.
+
+    Raises
+    ------
+    PrimoError
+        For an unknown task, or less than one row.
+    DataFileError
+        Where the file is not found, or is not the known one.
+
+    Examples
+    --------
+    >>> support2(task="tomorrow")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    primo_pyro.errors.PrimoError: task is 'tomorrow'; ...
+    """
+    return _of_splits(
+        f"SUPPORT2, {task.replace('_', ' ')}",
+        "history",
+        tuple(name for name in SUPPORT2_MODALITIES if name not in SUPPORT2_OBSERVED),
+        lambda seed: load_support2(path, task=task, seed=seed),
+        rows,
+    )
 
 
 def _of_splits(
