@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from sklearn.base import RegressorMixin
 
 from primo_pyro.primo import PrimoEstimator
@@ -60,6 +61,9 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
     def predict(self, x) -> np.ndarray:
         """Expected label ``[N]``, in its own unit, averaged over the latents."""
         return self.labels_.decode(self.model_.outcome.mean(self.summarise(x).prediction))
+
+    def _predicted_columns(self, x) -> pd.DataFrame:
+        return pd.DataFrame({"prediction": self.predict(x)})
 
     def log_density(self, x, y) -> np.ndarray:
         """log p(y | x) ``[N]`` of labels ``y``, averaged over the latents, per unit of the label."""
