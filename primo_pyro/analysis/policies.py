@@ -58,7 +58,8 @@ def reveal_in_turn(
     ----------
     values
         From positions of n rows to what revealing each modality would be worth there ``[n, M]``; NaN:
-        nothing. Each row is asked about once at the start, and once after whatever was revealed in it.
+        nothing. Each row is asked about once at the start, and once after whatever was revealed in it, as
+        long as something else may be.
     reveal
         From positions of n rows and the position of a modality to booleans ``[n]``: whether it was revealed.
         Where it was not, it costs nothing, and the row is not asked for it again.
@@ -115,15 +116,16 @@ def reveal_in_turn(
             at = rows[best[rows] == modality]
             came[at] = reveal(at, int(modality))
         absent[rows, best[rows]] = False
-        changed = rows[came[rows]]
-        if len(changed):
-            chosen = best[changed]
-            cost = costs[changed, chosen]
+        done = rows[came[rows]]
+        if len(done):
+            chosen = best[done]
+            cost = costs[done, chosen]
             if shared:
                 left -= cost.sum()
             else:
-                left[changed] -= cost
-            yield Acquired(changed, chosen, worth[changed, chosen])
+                left[done] -= cost
+            yield Acquired(done, chosen, worth[done, chosen])
+        changed = done[absent[done].any(1)]
 
 
 def acquire(
