@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from primo_pyro.analysis.acquisition import costs_of
 from primo_pyro.baselines import ValueNetworkClassifier
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.errors import ModalityError, PrimoWarning
@@ -89,6 +90,8 @@ def compare_orders(
     ------
     ModalityError
         Where fewer than two modalities are optional, or no test row has two of them.
+    CostError
+        Where a cost is missing, or not one positive number.
 
     Examples
     --------
@@ -105,6 +108,8 @@ def compare_orders(
             f"{task.name} has {len(task.optional)} optional modality; expected at least {LEAST}, to have an "
             "order. Choose another task."
         )
+    for modality in task.optional:
+        costs_of(modality, costs, 1)  # errors are raised now
     run = joblib.delayed(_compare)
     parts = joblib.Parallel(n_jobs=n_jobs)(
         run(task, seed, settings, primo_settings or {}, costs) for seed in seeds
