@@ -267,8 +267,8 @@ def test_a_value_network_without_anything_to_reveal_and_with_wrong_costs():
 def test_a_value_network_learns_the_expected_gains():
     """Exact: the mutual information of y and each sign.
 
-    The drop of the log loss varies by about 0.7 nats; a modality that is rarely first is revealed first in some
-    300 rows by exploration alone, which tells its mean to 0.04.
+    The drop of the log loss varies by about 0.7 nats; a modality that is rarely first is revealed first in
+    some 300 rows by exploration alone, which tells its mean to 0.04.
     """
     x, y = toy(3000)
     clf = ValueNetworkClassifier(optional=NAMES, hidden_dim=32, max_epochs=15, random_state=0)
