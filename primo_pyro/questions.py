@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
@@ -278,7 +279,7 @@ class ImpactQuestions:
         x,
         reveal: Callable[[np.ndarray, str], object],
         *,
-        by: str = "expected_change",
+        by: str | Callable[[pd.DataFrame], ArrayLike] = "expected_change",
         costs: Mapping[str, object] | None = None,
         budget: float | Iterable[float] | None = None,
         shared: bool = False,
@@ -300,7 +301,9 @@ class ImpactQuestions:
             where it can be had in none. What cannot be had costs nothing, and the row goes on without it.
         by
             What a modality is worth: ``"expected_change"`` (of the prediction; `predictive_impact`'s V before
-            `calibrate_impact`), or ``"information_gain"``, the expected drop of the log loss in nats.
+            `calibrate_impact`), or ``"information_gain"``, the expected drop of the log loss in nats; or a
+            function from the lines of ``predictive_impact(x, "each")`` to a number for each, as
+            `primo_pyro.analysis.policies.ExpectedGain`.
         costs
             As in `rank_acquisitions`.
         budget

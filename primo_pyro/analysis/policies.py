@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.isotonic import IsotonicRegression
 
 from primo_pyro.analysis.acquisition import RANKED, costs_of
-from primo_pyro.errors import CostError, PrimoError
+from primo_pyro.errors import CostError, ModalityError, PrimoError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["BY", "Acquired", "acquire", "reveal_in_turn"]
+__all__ = ["BY", "Acquired", "ExpectedGain", "acquire", "reveal_in_turn"]
 
 BY = ("expected_change", "information_gain")
 
@@ -135,7 +137,7 @@ def acquire(
     ask: Callable[[Modalities], pd.DataFrame],
     predict: Callable[[Modalities], pd.DataFrame],
     optional: Sequence[str],
-    by: str,
+    by: str | Callable[[pd.DataFrame], ArrayLike],
     costs: Mapping[str, object] | None,
     budget: object,
     shared: bool,
@@ -162,8 +164,9 @@ def acquire(
     CostError, ModalityError, PrimoError
         As there.
     """
-    if by not in BY:
-        raise PrimoError(f"by is {by!r}; expected {' or '.join(map(repr, BY))}. Choose one of them.")
+    if not callable(by) and by not in BY:
+        expected = " or ".join(map(repr, BY))
+        raise PrimoError(f"by is {by!r}; expected {expected}, or a function. Choose one of them.")
     if not callable(reveal):
         raise PrimoError(
             f"reveal is of type {type(reveal).__name__}; expected a function of rows and a modality. Pass "
@@ -183,7 +186,15 @@ def acquire(
         for column in (c for c in RANKED if c in frame):
             asked.setdefault(column, np.full(cost.shape, np.nan))
             asked[column][rows] = frame[column].to_numpy().reshape(len(rows), -1)
-        return asked[by if by in asked else "impact"][rows]
+        if not callable(by):
+            return asked[by if by in asked else "impact"][rows]
+        found = np.asarray(by(frame), float)
+        if found.shape != (len(frame),):
+            raise PrimoError(
+                f"by returned numbers of shape {list(found.shape)} for {len(frame)} lines; expected one for "
+                "each row and modality. Return, for example, a column of what it is given."
+            )
+        return found.reshape(len(rows), -1)
 
     def put(rows: np.ndarray, modality: int) -> np.ndarray:
         nonlocal x
@@ -221,3 +232,67 @@ def _budget_of(budget: object, rows: int, shared: bool) -> np.ndarray:
             f"{expected}, at least 0. Correct it, or leave it out."
         )
     return found
+
+
+class ExpectedGain:
+    """What a modality has gained in log loss on rows that were checked, by what an estimator says of it.
+
+    The information gain is what the model itself expects. On new rows a model that is too sure gains less,
+    and one whose V is too small gains more. For each modality a monotone map from the information gain to the
+    drop of the log loss is learnt (isotonic regression, constant beyond the values that it was fitted on).
+    Pass it to ``acquire`` as ``by``.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> class Modest:  # it expects half of what it gains
+    ...     optional_ = ("m",)
+    ...     def summarise(self, x, y):
+    ...         return SimpleNamespace(log_likelihood=np.where(x.present["m"], -0.3, -0.7))
+    ...     def predictive_impact(self, x, modality):
+    ...         return pd.DataFrame({"information_gain": np.full(len(x), 0.2)})
+    >>> gain = ExpectedGain().fit(Modest(), Modalities({"o": np.ones(9), "m": np.ones(9)}), np.ones(9))
+    >>> gain(pd.DataFrame({"modality": ["m"], "information_gain": [0.2]}))
+    array([0.4])
+    """
+
+    def fit(self, estimator, x: Modalities, y: ArrayLike) -> ExpectedGain:
+        """Hide each modality in the rows that have it, ask, and reveal it.
+
+        Parameters
+        ----------
+        estimator
+            A fitted `PrimoClassifier` or `PrimoRegressor`.
+        x, y
+            Rows that were not trained on, some hundreds with each modality, and their labels ``[N]``. What
+            else is absent stays absent: drop modalities at random, so that patterns are those of the paths.
+
+        Raises
+        ------
+        ModalityError
+            Where a modality is absent in all rows.
+        """
+        y = np.asarray(y)
+        self.maps_: dict[str, IsotonicRegression] = {}
+        for name in estimator.optional_:
+            has = x.present[name]
+            if not has.any():
+                raise ModalityError(
+                    f"No row of {len(x)} has {name!r}; expected some hundreds. Pass rows that have it."
+                )
+            revealed, hidden, labels = x[has], x[has].drop(name), y[has]
+            before, after = (
+                estimator.summarise(rows, y=labels).log_likelihood for rows in (hidden, revealed)
+            )
+            told = estimator.predictive_impact(hidden, name)["information_gain"]
+            self.maps_[name] = IsotonicRegression(out_of_bounds="clip").fit(told, after - before)
+        return self
+
+    def __call__(self, asked: pd.DataFrame) -> np.ndarray:
+        """Expected gain in nats of each line of ``predictive_impact(x, "each")``; 0 where nothing is told."""
+        told = asked["information_gain"].to_numpy()
+        gain = np.zeros(len(asked))
+        for name, learnt in self.maps_.items():
+            use = (asked["modality"] == name).to_numpy() & np.isfinite(told)
+            gain[use] = learnt.predict(told[use])
+        return gain
