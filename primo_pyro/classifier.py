@@ -97,6 +97,10 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         p = self.predict_proba(x)
         return self.labels_.decode(self.model_.outcome.decide(p))
 
+    def _predicted_columns(self, x) -> pd.DataFrame:
+        columns = [f"p_{name}" for name in self.classes_]
+        return pd.DataFrame(self.predict_proba(x), columns=columns)
+
     # --- Plausible labels --------------------------------------------------------------------------------
 
     def plausible_labels(self, x, **settings) -> pd.DataFrame:

@@ -187,6 +187,61 @@ class Modalities:
             present[name] = present[name] & ~dropped
         return self._of_parts(self.values, present)
 
+    def reveal(self, name: str, rows, values) -> Modalities:
+        """The same rows with a modality present in some of them, where its values are not NaN.
+
+        Parameters
+        ----------
+        name
+            The modality.
+        rows
+            Positions of n rows.
+        values
+            Its values there ``[n, ...]``, as in the constructor; or `Modalities` of n rows that have it.
+
+        Raises
+        ------
+        ModalityError
+            Where the values do not fit the rows, or the values that other rows have.
+
+        Examples
+        --------
+        >>> x = Modalities({"o": [1.0, 2.0, 3.0], "m": [3.0, np.nan, np.nan]})
+        >>> x.reveal("m", [1, 2], [5.0, np.nan])
+        Modalities(3 rows: o [1] in all, m [1] in 2)
+        """
+        _check_name(name, known=self.values)
+        new = values if isinstance(values, Modalities) else Modalities({name: values})
+        _check_name(name, known=new.values)
+        rows, block, revealed, present = (
+            np.asarray(rows),
+            self.values[name],
+            new.values[name],
+            new.present[name],
+        )
+        if len(rows) != len(new):
+            raise ModalityError(
+                f"{len(new)} values of {name!r} came for {len(rows)} rows; expected one for each. Fill rows "
+                "that cannot be had with NaN."
+            )
+        if not present.any():
+            return self
+        if not self.present[name].any():
+            block = np.zeros((len(self), *revealed.shape[1:]), revealed.dtype)
+        for what, seen, expected in (
+            ("shape", list(revealed.shape[1:]), list(block.shape[1:])),
+            ("type", revealed.dtype.kind == "u", block.dtype.kind == "u"),  # bytes are fractions of 255
+        ):
+            if seen != expected:
+                raise ModalityError(
+                    f"The new values of {name!r} are of another {what} ({revealed.dtype.name} "
+                    f"{list(revealed.shape[1:])}) than those of other rows; expected {block.dtype.name} "
+                    f"{list(block.shape[1:])}. Bring them in the same form."
+                )
+        block, everywhere = block.copy(), self.present[name].copy()
+        block[rows[present]], everywhere[rows[present]] = revealed[present], True
+        return self._of_parts(self.values | {name: block}, self.present | {name: everywhere})
+
     def drop_at_random(self, *names: str, rate: float = 0.5, random_state: RandomState = None) -> Modalities:
         """Each of these modalities absent with probability ``rate``, independently of everything.
 

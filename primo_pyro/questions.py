@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
+from primo_pyro.analysis.policies import acquire
 from primo_pyro.errors import FewRowsWarning, ModalityError
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import summarise, summarise_until
@@ -271,6 +273,93 @@ class ImpactQuestions:
             about: self._impact_of(x[rows], about, None) for about, rows in absent.items() if len(rows)
         }
         return rank_acquisitions(absent, impacts, costs, len(x))
+
+    def acquire(
+        self,
+        x,
+        reveal: Callable[[np.ndarray, str], object],
+        *,
+        by: str | Callable[[pd.DataFrame], ArrayLike] = "expected_change",
+        costs: Mapping[str, object] | None = None,
+        budget: float | Iterable[float] | None = None,
+        shared: bool = False,
+        threshold: float = 0.0,
+    ) -> pd.DataFrame:
+        """Reveal absent modalities one after another: in each row what is worth most for its cost.
+
+        In each round every row is asked what each absent optional modality would be worth now, the best for
+        its cost is revealed, and the row is asked again, until nothing that it can afford is worth more than
+        ``threshold`` for its cost. Of equal ones the first in ``optional_`` is revealed.
+
+        Parameters
+        ----------
+        x
+            N rows with modalities absent.
+        reveal
+            ``reveal(rows, modality)`` returns the values ``[n, ...]`` of a modality in the rows of ``x`` at n
+            positions: an array, NaN in rows in which it cannot be had; `Modalities` that hold it; or None
+            where it can be had in none. What cannot be had costs nothing, and the row goes on without it.
+        by
+            What a modality is worth: ``"expected_change"`` (of the prediction; `predictive_impact`'s V before
+            `calibrate_impact`), or ``"information_gain"``, the expected drop of the log loss in nats; or a
+            function from the lines of ``predictive_impact(x, "each")`` to a number for each, as
+            `primo_pyro.analysis.policies.ExpectedGain`.
+        costs
+            As in `rank_acquisitions`.
+        budget
+            What each row may spend, one number or one a row, in the unit of the costs; None: no bound.
+        shared
+            Whether the budget is that of all rows together. It goes first to the rows in which a modality is
+            worth most for its cost, half of what is left in a round, so that it can follow what is learnt.
+        threshold
+            What a modality must be worth for one unit of its cost; above 0 it saves the rest of the budget.
+
+        Returns
+        -------
+        DataFrame
+            The path of each row: ``row``, ``step``, the ``modality`` revealed, what `predictive_impact` said
+            of it before (``impact``, ``expected_change`` after calibration, ``information_gain``),
+            ``value_per_cost``, its ``cost``, what the row has ``spent`` so far, and the prediction after the
+            step (``p_<class>``, or ``prediction`` of a number). Step 0 is the row as it came.
+
+        Raises
+        ------
+        CostError
+            Where a cost is missing, not positive or not one a row, or the budget is negative.
+        ModalityError
+            Where nothing is optional, or what ``reveal`` returns does not fit.
+        PrimoError
+            For another ``by``, ``reveal`` or ``threshold``.
+
+        Examples
+        --------
+        >>> from primo_pyro import PrimoClassifier
+        >>> from primo_pyro.data import make_xor
+        >>> x, y = make_xor(1200, random_state=0)
+        >>> clf = PrimoClassifier(hidden_dim=16, max_epochs=8, learning_rate=1e-2, random_state=0)
+        >>> clf = clf.fit(x.drop_at_random("m", random_state=0), y)
+        >>> rows = Modalities({"o": [-1.0, 1.5], "m": None})
+        >>> path = clf.acquire(rows, lambda rows, modality: np.ones((len(rows), 1)), threshold=0.2)
+        >>> path[["row", "step", "modality", "spent"]]
+           row  step modality  spent
+        0    0     0     None    0.0
+        1    0     1        m    1.0
+        2    1     0     None    0.0
+        """
+        x = self._as_known_rows(x)
+        self._require_optional()
+        return acquire(
+            x,
+            reveal,
+            ask=lambda rows: self.predictive_impact(rows, EACH),
+            predict=self._predicted_columns,
+            optional=self.optional_,
+            by=by,
+            costs=costs,
+            budget=budget,
+            shared=shared,
+            threshold=threshold,
+        )
 
     # --- What the estimator has --------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from sklearn.base import RegressorMixin
 
 from primo_pyro.primo import PrimoEstimator
@@ -61,6 +62,9 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
         """Expected label ``[N]``, in its own unit, averaged over the latents."""
         prediction = self.summarise(x).prediction
         return self.labels_.decode(self.model_.outcome.mean(prediction))
+
+    def _predicted_columns(self, x) -> pd.DataFrame:
+        return pd.DataFrame({"prediction": self.predict(x)})
 
     def log_density(self, x, y) -> np.ndarray:
         """log p(y | x) ``[N]`` of labels ``y``, averaged over the latents, per unit of the label."""

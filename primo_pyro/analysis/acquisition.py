@@ -265,7 +265,7 @@ def rank_acquisitions(
         )
     parts = []
     for names, impact in impacts.items():
-        cost = sum(_costs_of(name, costs, rows) for name in names)[absent[names]]
+        cost = sum(costs_of(name, costs, rows) for name in names)[absent[names]]
         change = impact["expected_change"] if "expected_change" in impact else impact["impact"]
         kept = impact[[c for c in RANKED if c in impact]]
         part = kept.assign(cost=cost, change_per_cost=change / cost)
@@ -276,7 +276,7 @@ def rank_acquisitions(
     return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)
 
 
-def _costs_of(modality: str, costs: Mapping[str, object] | None, rows: int) -> np.ndarray:
+def costs_of(modality: str, costs: Mapping[str, object] | None, rows: int) -> np.ndarray:
     if costs is not None and modality not in costs:
         raise CostError(
             f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."

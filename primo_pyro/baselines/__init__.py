@@ -15,6 +15,7 @@ from primo_pyro.baselines.mmvae import MMVAEClassifier
 from primo_pyro.baselines.multimodal import MultimodalClassifier
 from primo_pyro.baselines.mvae import MVAEClassifier
 from primo_pyro.baselines.unimodal import UnimodalClassifier
+from primo_pyro.baselines.value_network import ValueNetworkClassifier
 
 __all__ = [
     "CMMDClassifier",
@@ -28,5 +29,6 @@ __all__ = [
     "NeighbourCompletions",
     "StackingClassifier",
     "UnimodalClassifier",
+    "ValueNetworkClassifier",
     "prediction_entropy",
 ]

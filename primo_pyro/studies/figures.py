@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 
 from primo_pyro.analysis import plots
 from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
+from primo_pyro.analysis.plots.style import titled_axes
 from primo_pyro.analysis.report import rows_to_show
+from primo_pyro.analysis.scores import standard_error
 from primo_pyro.modalities import Modalities
 from primo_pyro.studies.revealed import RevealedRows
 
@@ -28,6 +30,7 @@ __all__ = [
     "new_figure",
     "rows_picture",
     "save_figure",
+    "sequences_picture",
 ]
 
 CARDS = 4  # rows of highest V that are drawn one by one, and as many of lowest V
@@ -227,6 +230,54 @@ def bias_picture(distances: pd.DataFrame, path: Path) -> None:
     figure = new_figure(6, 5.5, layout=None)
     plots.bias_map(distances, "the image", ax=figure.subplots())
     save_figure(figure, path)
+
+
+def sequences_picture(curves: pd.DataFrame, colours: Mapping[str, str], path: Path) -> None:
+    """Scores against what is spent: a column for each score, a line for each way to share the budget.
+
+    Parameters
+    ----------
+    curves
+        Of one data set, as from `primo_pyro.studies.sequences.compare_orders`. Lines are means over seeds;
+        bands are their standard errors, or of one seed the bootstrap's.
+    colours
+        The policies to draw, in the order of the legend, and their colours.
+    path
+        Where to write the picture.
+    """
+    heads = {"log_loss": "Log loss (nats; lower is better)", "accuracy": "Accuracy", "auroc": "AUROC"}
+    allocations = {"each row": "every row has the same budget", "shared": "all rows share the budget"}
+    figure = new_figure(13, 7.5)
+    axes = figure.subplots(len(allocations), len(heads), sharex=True, sharey="col")
+    for line, (allocation, shared) in zip(axes, allocations.items(), strict=True):
+        for ax, (metric, head) in zip(line, heads.items(), strict=True):
+            chosen = curves[(curves["allocation"] == allocation) & (curves["metric"] == metric)]
+            _add_spending(ax, chosen, colours)
+            titled_axes(ax, shared, "Mean cost of a row", head)
+            ax.label_outer()
+    figure.suptitle(f"{curves['dataset'].iloc[0]}: what is gained by what is spent")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    save_figure(figure, path)
+
+
+def _add_spending(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    for number, (policy, colour) in enumerate(colours.items()):
+        of_seeds = [curve for _, curve in curves[curves["policy"] == policy].groupby("seed")]
+        cost = np.linspace(0, np.mean([curve["cost"].max() for curve in of_seeds]), 50)
+        values, errors = (
+            np.array(
+                [
+                    np.interp(cost / cost[-1], curve["cost"] / curve["cost"].max(), curve[column])
+                    for curve in of_seeds
+                ]
+            )
+            for column in ("value", "error")
+        )
+        error = standard_error(values) if len(values) > 1 else errors[0]
+        mean = values.mean(0)
+        style = ("-", "--", "-.", ":")[number % 4]
+        ax.plot(cost, mean, color=colour, linestyle=style, linewidth=2, label=policy)
+        ax.fill_between(cost, mean - error, mean + error, color=colour, alpha=0.1, linewidth=0)
 
 
 def _named(shares: pd.DataFrame, classes: Sequence[str] | None) -> pd.DataFrame:

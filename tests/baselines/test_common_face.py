@@ -16,6 +16,7 @@ from primo_pyro.baselines import (
     MVAEClassifier,
     StackingClassifier,
     UnimodalClassifier,
+    ValueNetworkClassifier,
 )
 from primo_pyro.baselines.generative import LatentClassifier
 from primo_pyro.errors import LabelError, ModalityError
@@ -31,6 +32,7 @@ NETWORKS = {
     "mmvae": MMVAEClassifier(**SMALL),
     "cmmd": CMMDClassifier(**SMALL),
     "lvae": LVAEClassifier(**SMALL),
+    "value network": ValueNetworkClassifier(**SMALL),
 }
 TREES = {
     "mean": ImputationClassifier(imputer="mean", max_iter=5, random_state=0),
@@ -171,7 +173,9 @@ def test_latents_are_those_of_the_same_draws(name, rows):
     assert (np.abs(error) < z.std(0) * 64**-0.5 + 1e-6).mean() > 0.9
 
 
-@pytest.mark.parametrize("name", ["multimodal, all rows", "i2m2", "mvae", "mmvae", "cmmd", "lvae"])
+@pytest.mark.parametrize(
+    "name", ["multimodal, all rows", "i2m2", "mvae", "mmvae", "cmmd", "lvae", "value network"]
+)
 def test_series_and_images(name):
     random = np.random.default_rng(0)
     x = Modalities(
