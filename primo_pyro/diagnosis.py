@@ -23,6 +23,7 @@ that on few rows only a gross failure is found. ``A QUARTER`` is what counts as 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 
 from primo_pyro.analysis.clusters import FLAT
 from primo_pyro.analysis.scores import log_losses, standard_error
@@ -40,6 +40,7 @@ from primo_pyro.errors import CollapseWarning, OverfitWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.outcomes import Outcome
+from primo_pyro.program.protocols import Story
 
 __all__ = ["collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
 
@@ -54,7 +55,14 @@ COLUMNS = ["check", "modality", "measured", "reference", "excess", "standard_err
 
 
 def diagnose(
-    model: nn.Module, x: Modalities, y, x_val: Modalities, y_val, *, num_samples: int, seed: int
+    model: Story,
+    x: Modalities,
+    y: np.ndarray,
+    x_val: Modalities,
+    y_val: np.ndarray,
+    *,
+    num_samples: int,
+    seed: int,
 ) -> pd.DataFrame:
     """All checks of a trained model.
 
@@ -84,11 +92,11 @@ def diagnose(
         return pd.DataFrame(columns=COLUMNS)
     device = next(model.parameters()).device
 
-    def summary(x: Modalities, y) -> Summary:
+    def summary(x: Modalities, y: np.ndarray) -> Summary:
         labels = torch.as_tensor(y, device=device)
         return summarise(model, x, labels, num_samples=num_samples, kind="sobol", seed=seed)
 
-    def missing_losses(x: Modalities, y) -> np.ndarray:
+    def missing_losses(x: Modalities, y: np.ndarray) -> np.ndarray:
         return -summary(x.drop(*optional), y).log_likelihood
 
     order = np.random.default_rng(seed).permutation(len(x))
@@ -111,7 +119,7 @@ def diagnose(
 
 
 @torch.no_grad()
-def _features(model, x: Modalities, optional: tuple[str, ...]) -> dict[str | None, np.ndarray]:
+def _features(model: Story, x: Modalities, optional: tuple[str, ...]) -> dict[str | None, np.ndarray]:
     """Representations side by side ``[N, F]``: without each optional modality, and (None) with all."""
     parts = []
     for start in range(0, len(x), ROWS_ENCODED):
@@ -120,7 +128,7 @@ def _features(model, x: Modalities, optional: tuple[str, ...]) -> dict[str | Non
     return {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
 
 
-def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict:
+def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict[str, Any]:
     """Whether a latent has collapsed, from what the modality gains each row ``[N]`` in log loss.
 
     ``measured`` is the mean gain of the model, ``reference`` that of the probe.
@@ -135,7 +143,7 @@ def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict:
     return line | {"found": bool(line["found"] and informative)}
 
 
-def impact_stays(impact_missing: np.ndarray, impact_complete: np.ndarray, modality: str) -> dict:
+def impact_stays(impact_missing: np.ndarray, impact_complete: np.ndarray, modality: str) -> dict[str, Any]:
     """Whether V ``[N]`` is hardly lower with the modality (``measured``) than without (``reference``).
 
     >>> impact_stays(np.full(60, 0.2), np.full(60, 0.19), "m")["found"]
@@ -148,7 +156,7 @@ def impact_stays(impact_missing: np.ndarray, impact_complete: np.ndarray, modali
     return line | {"found": bool(line["found"] and impact_missing.mean() > FLAT)}
 
 
-def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict:
+def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict[str, Any]:
     """Whether log losses without the modality are far lower on training rows ``[T]`` (``measured``) than on
     validation rows ``[N]`` (``reference``).
 
@@ -160,15 +168,19 @@ def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict
     """
     share = 1 - MATERIAL
     excess = share * validation.mean() - training.mean()
-    error = np.hypot(share * standard_error(validation), standard_error(training))
+    error = float(np.hypot(share * standard_error(validation), standard_error(training)))
     return _named("overfit", modality, training, validation, excess, error)
 
 
-def _line(check: str, modality: str, measured, reference, excess: np.ndarray) -> dict:
-    return _named(check, modality, measured, reference, excess.mean(), standard_error(excess))
+def _line(
+    check: str, modality: str, measured: np.ndarray, reference: np.ndarray, excess: np.ndarray
+) -> dict[str, Any]:
+    return _named(check, modality, measured, reference, excess.mean(), float(standard_error(excess)))
 
 
-def _named(check: str, modality: str, measured, reference, excess: float, error: float) -> dict:
+def _named(
+    check: str, modality: str, measured: np.ndarray, reference: np.ndarray, excess: float, error: float
+) -> dict[str, Any]:
     found = bool(excess > LIMIT * error)
     values = check, modality, measured.mean(), reference.mean(), excess, error, found
     return dict(zip(COLUMNS, values, strict=True))
@@ -203,7 +215,9 @@ def probe_losses(
     return _log_losses_of_probe(outcome.prediction_size, h, y, h_new, y_new)
 
 
-def _log_losses_of_probe(num_classes: int, h, y, h_new, y_new) -> np.ndarray:
+def _log_losses_of_probe(
+    num_classes: int, h: np.ndarray, y: np.ndarray, h_new: np.ndarray, y_new: np.ndarray
+) -> np.ndarray:
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is as good a reference

@@ -7,7 +7,6 @@ which its modality is present.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
 from typing import Any
 
 import numpy as np
