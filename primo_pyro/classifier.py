@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.utils import Tags
 
 from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
 from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin
+from primo_pyro.modalities import RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
 
@@ -65,7 +69,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     outcome: str | type[Outcome] = "categorical"
 
-    def _outcome_class(self):
+    def _outcome_class(self) -> type[Outcome]:
         if not isinstance(self.outcome, str):
             return self.outcome
         if self.outcome not in CLASSIFIED:
@@ -75,14 +79,14 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             )
         return outcome_named(self.outcome)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self.outcome == "multilabel"
         return tags
 
     # --- Prediction --------------------------------------------------------------------------------------
 
-    def predict_proba(self, x) -> np.ndarray:
+    def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Average prediction over the latents (Eq. 8), for any pattern of absence.
 
         Returns
@@ -92,18 +96,24 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         """
         return self.summarise(x).probabilities
 
-    def predict(self, x) -> np.ndarray:
+    def predict(self, x: RowsLike) -> np.ndarray:
         """Most probable label ``[N]``; of several labels 0 or 1 for each, ``[N, L]``."""
         p = self.predict_proba(x)
-        return self.labels_.decode(self.model_.outcome.decide(p))
+        decided = self.model_.outcome.decide(p)
+        if decided is None:
+            raise LabelError(
+                f"Labels of the outcome {self.model_.outcome.name!r} cannot be counted; expected an outcome with "
+                "a most probable label. Use predict_proba, or PrimoRegressor for numbers."
+            )
+        return self.labels_.decode(decided)
 
-    def _predicted_columns(self, x) -> pd.DataFrame:
+    def _predicted_columns(self, x: RowsLike) -> pd.DataFrame:
         columns = [f"p_{name}" for name in self.classes_]
         return pd.DataFrame(self.predict_proba(x), columns=columns)
 
     # --- Plausible labels --------------------------------------------------------------------------------
 
-    def plausible_labels(self, x, **settings) -> pd.DataFrame:
+    def plausible_labels(self, x: RowsLike, **settings: Any) -> pd.DataFrame:
         """The few different predictions that what is absent could lead to, for each row of ``x``.
 
         The draws are those of ``predict_proba``.
@@ -126,7 +136,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             for parameters in self._parameters(x)
         )
 
-    def plausible_label_shares(self, x, by: str = "count", **settings) -> pd.DataFrame:
+    def plausible_label_shares(self, x: RowsLike, by: str = "count", **settings: Any) -> pd.DataFrame:
         """Share of each label among each row's plausible labels, ``[N, C]``.
 
         By ``"count"`` of clusters, as in the paper, or by their ``"weight"``; ``settings`` are those of
@@ -138,7 +148,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     # --- What impact means -------------------------------------------------------------------------------
 
-    def uncertainty(self, x) -> pd.DataFrame:
+    def uncertainty(self, x: RowsLike) -> pd.DataFrame:
         """Entropy of each prediction in nats, and what the absent modalities could resolve of it.
 
         ``total, aleatoric, resolvable``, see `primo_pyro.analysis.impact.uncertainty`.
@@ -146,7 +156,9 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         summary = self.summarise(x)
         return uncertainty(summary.probabilities, summary.information_gain, self.model_.outcome)
 
-    def report(self, x, y, folder: str | PathLike, modality: str | None = None) -> Path:
+    def report(
+        self, x: RowsLike, y: ArrayLike, folder: str | PathLike[str], modality: str | None = None
+    ) -> Path:
         """Write one HTML page about what the optional modalities are worth on these rows.
 
         It has a table of scores without and with them, the distribution of V, its calibration, acquisition

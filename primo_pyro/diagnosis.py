@@ -27,6 +27,7 @@ optional modality is checked on the rows that have it, whatever else is absent i
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 
 from primo_pyro.analysis.clusters import FLAT
 from primo_pyro.analysis.scores import log_losses, standard_error
@@ -44,6 +44,7 @@ from primo_pyro.errors import CollapseWarning, FewRowsWarning, OverfitWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.outcomes import Outcome
+from primo_pyro.program.protocols import Story
 
 __all__ = ["answers_differ", "collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
 
@@ -58,7 +59,14 @@ COLUMNS = ["check", "modality", "rows", "measured", "reference", "excess", "stan
 
 
 def diagnose(
-    model: nn.Module, x: Modalities, y, x_val: Modalities, y_val, *, num_samples: int, seed: int
+    model: Story,
+    x: Modalities,
+    y: np.ndarray,
+    x_val: Modalities,
+    y_val: np.ndarray,
+    *,
+    num_samples: int,
+    seed: int,
 ) -> pd.DataFrame:
     """All checks of a trained model.
 
@@ -93,7 +101,7 @@ def diagnose(
         labels = None if y is None else torch.as_tensor(y, device=device)
         return summarise(model, x, labels, num_samples=num_samples, seed=seed, about=about)
 
-    def missing_losses(x: Modalities, y) -> np.ndarray:
+    def missing_losses(x: Modalities, y: np.ndarray) -> np.ndarray:
         return -summary(x.drop(*optional), y).log_likelihood
 
     everything, some = " and ".join(optional), order[: len(x_val)]
@@ -136,7 +144,7 @@ def _features(model, x: Modalities, without: str | None) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict:
+def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict[str, Any]:
     """Whether a latent has collapsed, from what the modality gains each row ``[N]`` in log loss.
 
     ``measured`` is the mean gain of the model, ``reference`` that of the probe.
@@ -176,7 +184,7 @@ def answers_differ(distance: np.ndarray, impact: np.ndarray, modality: str) -> d
     return _line("answers differ", modality, distance, impact, distance - MATERIAL * impact)
 
 
-def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict:
+def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict[str, Any]:
     """Whether log losses without the modality are far lower on training rows ``[T]`` (``measured``) than on
     validation rows ``[N]`` (``reference``).
 
@@ -188,15 +196,19 @@ def overfit(training: np.ndarray, validation: np.ndarray, modality: str) -> dict
     """
     share = 1 - MATERIAL
     excess = share * validation.mean() - training.mean()
-    error = np.hypot(share * standard_error(validation), standard_error(training))
+    error = float(np.hypot(share * standard_error(validation), standard_error(training)))
     return _named("overfit", modality, training, validation, excess, error)
 
 
-def _line(check: str, modality: str, measured, reference, excess: np.ndarray) -> dict:
-    return _named(check, modality, measured, reference, excess.mean(), standard_error(excess))
+def _line(
+    check: str, modality: str, measured: np.ndarray, reference: np.ndarray, excess: np.ndarray
+) -> dict[str, Any]:
+    return _named(check, modality, measured, reference, excess.mean(), float(standard_error(excess)))
 
 
-def _named(check: str, modality: str, measured, reference, excess: float, error: float) -> dict:
+def _named(
+    check: str, modality: str, measured: np.ndarray, reference: np.ndarray, excess: float, error: float
+) -> dict[str, Any]:
     found = bool(excess > LIMIT * error)
     values = check, modality, len(reference), measured.mean(), reference.mean(), excess, error, found
     return dict(zip(COLUMNS, values, strict=True))
@@ -236,7 +248,9 @@ def probe_losses(
     return _log_losses_of_probe(outcome.prediction_size, h, y, h_new, y_new)
 
 
-def _log_losses_of_probe(num_classes: int, h, y, h_new, y_new) -> np.ndarray:
+def _log_losses_of_probe(
+    num_classes: int, h: np.ndarray, y: np.ndarray, h_new: np.ndarray, y_new: np.ndarray
+) -> np.ndarray:
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is as good a reference

@@ -1,7 +1,28 @@
 """Everything that can be wrong with what a user brings, one exception each.
 
-Every message has three parts: what was seen, what was wanted, and the cure.
+Every message has three parts: what was seen, what was expected, and the cure.
 """
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "CollapseWarning",
+    "CostError",
+    "DataFileError",
+    "DataNotFoundError",
+    "DrawsError",
+    "FewRowsWarning",
+    "LabelError",
+    "ModalityError",
+    "OverfitWarning",
+    "PrimoError",
+    "PrimoWarning",
+    "SavedModelError",
+    "ToleranceWarning",
+    "TrainingError",
+    "UnseenPatternWarning",
+]
 
 
 class PrimoError(Exception):
@@ -37,7 +58,7 @@ class SavedModelError(PrimoError, ValueError):
 
 
 class DataFileError(PrimoError, OSError):
-    """A data file is not there, is incomplete, or is not the file it should be."""
+    """A data file does not exist, is incomplete, or is not the file it should be."""
 
 
 class DataNotFoundError(DataFileError):
@@ -57,7 +78,7 @@ class UnseenPatternWarning(PrimoWarning):
 
 
 class FewRowsWarning(PrimoWarning):
-    """Something was learnt, or could not be checked, since so few rows serve for it."""
+    """Something was learnt, or was to be checked, on so few rows that the result is mostly chance."""
 
 
 class CollapseWarning(PrimoWarning):

@@ -11,19 +11,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning
-from primo_pyro.labels import Labels, labels_of
-from primo_pyro.modalities import Modalities
+from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.training import Schedule, train
 
@@ -38,11 +40,19 @@ class ModalityEstimator(BaseEstimator, ABC):
     """
 
     optional: Sequence[str] | None = None  # None: whatever is absent in some training row
-    warm_start = False
+    warm_start: bool = False
     validation_fraction: float
-    random_state: object
+    random_state: int | np.random.RandomState | None
 
-    def fit(self, x, y, validation: tuple | None = None) -> Self:
+    labels_: Labels
+    shapes_: dict[str, tuple[int, ...]]
+    optional_: tuple[str, ...]
+    patterns_: set[tuple[str, ...]]
+    seed_: int
+    history_: pd.DataFrame
+    model_: Any  # the kind of method says what it is
+
+    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
         """Train on rows ``x`` with labels ``y`` ``[N]``.
 
         Parameters
@@ -77,7 +87,9 @@ class ModalityEstimator(BaseEstimator, ABC):
     # --- What a method says ------------------------------------------------------------------------------
 
     @abstractmethod
-    def _train(self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool):
+    def _train(
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+    ) -> None:
         """Train on rows and encoded labels; the validation rows may be none. Sets ``model_``."""
 
     def _outcome_class(self) -> type[Outcome]:
@@ -100,12 +112,12 @@ class ModalityEstimator(BaseEstimator, ABC):
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.dict = True  # a mapping of blocks
         return tags
 
-    def _learn_rows(self, x, y, goes_on: bool = False) -> tuple[Modalities, np.ndarray]:
+    def _learn_rows(self, x: RowsLike, y: ArrayLike, goes_on: bool = False) -> tuple[Modalities, np.ndarray]:
         """Rows and encoded labels.
 
         Learns ``labels_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where training ``goes_on``,
@@ -137,12 +149,12 @@ class ModalityEstimator(BaseEstimator, ABC):
         if goes_on:
             self.patterns_ = self.patterns_ | patterns
         else:
-            self.labels_: Labels = labels
+            self.labels_ = labels
             self.optional_, self.patterns_ = optional, patterns
             self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
         return x, codes
 
-    def _as_modalities(self, x, **validate) -> Modalities:
+    def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
         if isinstance(x, Modalities):
             return x
         if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
@@ -152,7 +164,9 @@ class ModalityEstimator(BaseEstimator, ABC):
     def _optional_of(self, x: Modalities, goes_on: bool) -> tuple[str, ...]:
         """The modalities that may be absent, in alphabetical order."""
         partly = tuple(name for name in x.names if not x.present[name].all())
-        optional = self.optional_ if goes_on else partly if self.optional is None else self.optional
+        optional: Sequence[str] = (
+            self.optional_ if goes_on else partly if self.optional is None else self.optional
+        )
         if isinstance(optional, str):
             raise ModalityError(
                 f"optional is the string {optional!r}; expected names in a sequence. Write "
@@ -173,7 +187,9 @@ class ModalityEstimator(BaseEstimator, ABC):
                 )
         return tuple(sorted(optional))
 
-    def _split_off(self, x: Modalities, y: np.ndarray, seed: int):
+    def _split_off(
+        self, x: Modalities, y: np.ndarray, seed: int
+    ) -> tuple[Modalities, np.ndarray, Modalities, np.ndarray]:
         """Training and validation rows; every class keeps at least one training row."""
         order = np.random.default_rng(seed).permutation(len(y))
         spare = order[~self.labels_.first_of_each(y[order])]
@@ -190,7 +206,7 @@ class ModalityEstimator(BaseEstimator, ABC):
             )
         return (x, y) if usable.all() else (x[usable], y[usable])
 
-    def _as_known_rows(self, x) -> Modalities:
+    def _as_known_rows(self, x: RowsLike) -> Modalities:
         """Rows as in training; patterns of absence that no training row had are warned about."""
         check_is_fitted(self, "model_")
         x = self._of_known_shapes(self._as_modalities(x, reset=False))
@@ -229,12 +245,18 @@ class ModalityEstimator(BaseEstimator, ABC):
 class ClassesMixin(ClassifierMixin):
     """What classifiers have beside ``predict_proba``."""
 
+    labels_: Labels
+
+    @abstractmethod
+    def predict_proba(self, x: RowsLike) -> np.ndarray:
+        """Predicted probabilities ``[N, C]``."""
+
     @property
     def classes_(self) -> np.ndarray:
         """The C classes; the names of the L labels, where there are several."""
-        return self.labels_.names_of_columns
+        return cast(ClassLabels | IndicatorLabels, self.labels_).names_of_columns
 
-    def predict(self, x) -> np.ndarray:
+    def predict(self, x: RowsLike) -> np.ndarray:
         """Most probable label ``[N]``."""
         p = self.predict_proba(x)
         return self.labels_.decode(p.argmax(axis=1))
@@ -284,15 +306,20 @@ class NetworkEstimator(ModalityEstimator):
     patience: int | None = Schedule.patience
     validation_fraction: float = 0.1
     warm_start: bool = False
-    checkpoint: str | PathLike | None = None
-    callbacks: Sequence[Callable[[dict], object]] = ()
+    checkpoint: str | PathLike[str] | None = None
+    callbacks: Sequence[Callable[[dict[str, float]], object]] = ()
     device: str = "auto"
-    random_state: object = None
+    random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
-    warm_up = 0.0  # share of training during which KL terms and factors rise to full weight
+    @property
+    def warm_up(self) -> float:
+        """Share of training during which KL terms and factors rise to full weight."""
+        return 0.0
 
-    def _train(self, x, y, x_val, y_val, *, goes_on):
+    def _train(
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+    ) -> None:
         if not goes_on:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
@@ -331,7 +358,7 @@ class NetworkEstimator(ModalityEstimator):
         )
 
 
-def _check_lengths(x: Modalities, y) -> None:
+def _check_lengths(x: Modalities, y: ArrayLike) -> None:
     shape = np.asarray(y).shape
     rows = shape[0] if shape else 0
     if len(x) != rows:

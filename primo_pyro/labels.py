@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -24,7 +25,7 @@ class Labels(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, y) -> Labels:
+    def learn(cls, y: ArrayLike) -> Self:
         """From the labels ``[N]`` of all training rows.
 
         Raises
@@ -34,7 +35,7 @@ class Labels(ABC):
         """
 
     @abstractmethod
-    def encode(self, y) -> np.ndarray:
+    def encode(self, y: ArrayLike) -> np.ndarray:
         """Labels ``[N]`` as numbers that the outcome takes.
 
         Raises
@@ -64,7 +65,7 @@ class ClassLabels(Labels):
     outcomes = (Categorical,)
 
     @classmethod
-    def learn(cls, y) -> ClassLabels:
+    def learn(cls, y: ArrayLike) -> Self:
         y = _as_classes(y)
         return cls(cls._at_least_two(np.unique(y), len(y)))
 
@@ -77,7 +78,7 @@ class ClassLabels(Labels):
             )
         return classes
 
-    def encode(self, y) -> np.ndarray:
+    def encode(self, y: ArrayLike) -> np.ndarray:
         y = _as_classes(y)
         codes = pd.Index(self.classes).get_indexer(y)
         unknown = codes < 0
@@ -112,11 +113,10 @@ class OrderedLabels(ClassLabels):
     outcomes = (Ordinal,)
 
     @classmethod
-    def learn(cls, y) -> OrderedLabels:
+    def learn(cls, y: ArrayLike) -> Self:
         dtype = getattr(y, "dtype", None)
         if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
-            _as_classes(y)
-            return cls(cls._at_least_two(np.asarray(dtype.categories), len(y)))
+            return cls(cls._at_least_two(np.asarray(dtype.categories), len(_as_classes(y))))
         return cls(super().learn(y).classes)
 
 
@@ -128,7 +128,7 @@ class IndicatorLabels(Labels):
     outcomes = (Multilabel,)
 
     @classmethod
-    def learn(cls, y) -> IndicatorLabels:
+    def learn(cls, y: ArrayLike) -> Self:
         values = cls._values(y)
         constant = [c for c in range(values.shape[1]) if np.ptp(values[:, c]) == 0]
         if constant:
@@ -139,7 +139,7 @@ class IndicatorLabels(Labels):
         return cls(np.asarray(y.columns) if isinstance(y, pd.DataFrame) else np.arange(values.shape[1]))
 
     @staticmethod
-    def _values(y) -> np.ndarray:
+    def _values(y: ArrayLike) -> np.ndarray:
         values = np.asarray(_given(y))
         if values.ndim != 2 or values.shape[1] == 0:
             raise LabelError(
@@ -163,7 +163,7 @@ class IndicatorLabels(Labels):
             )
         return values
 
-    def encode(self, y) -> np.ndarray:
+    def encode(self, y: ArrayLike) -> np.ndarray:
         values = self._values(y)
         if values.shape[1] != len(self.names):
             raise LabelError(
@@ -198,13 +198,13 @@ class NumberLabels(Labels):
     outcomes = (Normal,)
 
     @classmethod
-    def learn(cls, y) -> NumberLabels:
+    def learn(cls, y: ArrayLike) -> Self:
         values = cls._values(y)
         mean, scale = float(values.mean()), float(values.std())
         return cls(mean, scale if scale > 1e-12 * max(1.0, abs(mean)) else 1.0)
 
     @staticmethod
-    def _values(y) -> np.ndarray:
+    def _values(y: ArrayLike) -> np.ndarray:
         values = _one_a_row(_given(y), "For several numbers fit a regressor to each.")
         try:
             values = values.astype(float)
@@ -213,7 +213,7 @@ class NumberLabels(Labels):
         _refuse_unusable(values)
         return values
 
-    def encode(self, y) -> np.ndarray:
+    def encode(self, y: ArrayLike) -> np.ndarray:
         return ((self._values(y) - self.mean) / self.scale).astype(np.float32)
 
     def decode(self, values: np.ndarray) -> np.ndarray:
@@ -246,7 +246,7 @@ def labels_of(outcome: type[Outcome]) -> type[Labels]:
     )
 
 
-def _given(y):
+def _given(y: ArrayLike | None) -> Any:
     if y is None:
         raise LabelError(
             "This estimator requires y to be passed, but the target y is None. Pass one label a row."
@@ -254,8 +254,8 @@ def _given(y):
     return y
 
 
-def _as_classes(y) -> np.ndarray:
-    y = _given(y)
+def _as_classes(labels: ArrayLike) -> np.ndarray:
+    y = _given(labels)
     if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
         y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
     y = _one_a_row(y, 'For several binary labels at once set outcome="multilabel".')

@@ -25,7 +25,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -36,9 +36,12 @@ from torch import Tensor, nn
 
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.errors import SavedModelError
+from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, OrderedLabels
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.objective import Objective
+
+__all__ = ["FORMAT_VERSION", "MANIFEST", "SETTINGS", "WEIGHTS", "load_estimator", "save_estimator"]
 
 FORMAT = "primo_pyro.PrimoEstimator"
 FORMAT_VERSION = 2  # rises whenever a release could misread what another one wrote
@@ -47,10 +50,10 @@ MANIFEST, SETTINGS, WEIGHTS = "manifest.json", "settings.json", "weights.safeten
 NOT_IN_JSON = ("encoders", "callbacks")
 NETWORKS = ("model_", "guide_")
 
-Estimator = TypeVar("Estimator")
+Estimator = TypeVar("Estimator", bound=NetworkEstimator)
 
 
-def save_estimator(estimator, folder: str | os.PathLike) -> None:
+def save_estimator(estimator: NetworkEstimator, folder: str | os.PathLike[str]) -> None:
     """Write a fitted `PrimoClassifier` or `PrimoRegressor` to a folder.
 
     The files are written beside the folder, read back, and then put in its place: it holds either the whole
@@ -89,6 +92,7 @@ def save_estimator(estimator, folder: str | os.PathLike) -> None:
     _check_replaceable(folder)
     partial = _beside(folder)
     partial.mkdir(parents=True)
+    parameters = estimator.get_params(deep=False)
     try:
         weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(estimator).items()}
         save_file(weights, partial / WEIGHTS)
@@ -99,12 +103,10 @@ def save_estimator(estimator, folder: str | os.PathLike) -> None:
         load_estimator(
             type(estimator),
             partial,
-            encoders=estimator.encoders,
-            programs=copy.deepcopy((estimator.model_, estimator.guide_))
-            if hasattr(estimator, "adopted_")
-            else None,
+            encoders=parameters["encoders"],
+            programs=copy.deepcopy(_programs(estimator)) if hasattr(estimator, "adopted_") else None,
             device="cpu",
-            given={name: getattr(estimator, name) for name in _code(estimator.get_params(deep=False))},
+            given={name: parameters[name] for name in _code(parameters)},
         )
         _replace(folder, partial)
     finally:
@@ -113,7 +115,7 @@ def save_estimator(estimator, folder: str | os.PathLike) -> None:
 
 def load_estimator(
     cls: type[Estimator],
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     *,
     encoders: Mapping[str, nn.Module] | None = None,
     programs: tuple[nn.Module, nn.Module] | None = None,
@@ -146,7 +148,7 @@ def load_estimator(
     for name in (SETTINGS, WEIGHTS):
         _check_sum(folder / name, manifest["sha256"][name])
     settings = _read_json(folder / SETTINGS)
-    parameters = {name: _decode(value) for name, value in settings["parameters"].items()}
+    parameters: dict[str, Any] = {name: _decode(value) for name, value in settings["parameters"].items()}
     if device is not None:
         parameters["device"] = device
     if settings["class"] != cls.__name__:
@@ -163,7 +165,7 @@ def load_estimator(
             f"{', programs=(model, guide)' if programs is None else ''})."
         )
 
-    estimator = cls(**parameters, **(given or {}), encoders=encoders)
+    estimator = cls(**parameters | dict(given or {}) | {"encoders": encoders})
     for name, value in settings["learnt"].items():
         setattr(estimator, name, _decode(value))
     one_row = Modalities(
@@ -174,25 +176,31 @@ def load_estimator(
             with torch.random.fork_rng():
                 estimator._build(one_row)
         else:
-            estimator.model_, estimator.guide_ = (program.to(estimator._device()) for program in programs)
+            for name, program in zip(NETWORKS, programs, strict=True):
+                setattr(estimator, name, program.to(estimator._device()))
     except (RuntimeError, AssertionError) as error:
         raise SavedModelError(
             f"{folder} was saved with device={parameters['device']!r}, where no networks can be built "
             f"({error}). Name another one: load(folder, device='cpu')."
         ) from error
     _fill(_tensors(estimator), folder / WEIGHTS)
-    for name in NETWORKS:
-        getattr(estimator, name).eval()
+    for program in _programs(estimator):
+        program.eval()
     return estimator
 
 
-def _tensors(estimator) -> dict[str, Tensor]:
+def _programs(estimator: NetworkEstimator) -> tuple[nn.Module, nn.Module]:
+    model, guide = (getattr(estimator, name) for name in NETWORKS)
+    return model, guide
+
+
+def _tensors(estimator: NetworkEstimator) -> dict[str, Tensor]:
     """Every parameter and buffer under its first name.
 
     safetensors' ``load_model`` does the same, but fails where batch normalisation is shared: torch never
     reports its counter as missing.
     """
-    networks = nn.ModuleDict({name.rstrip("_"): getattr(estimator, name) for name in NETWORKS})
+    networks = nn.ModuleDict(dict(zip(("model", "guide"), _programs(estimator), strict=True)))
     state = networks.state_dict()
     unique = dict(networks.named_parameters()) | dict(networks.named_buffers())
     return {name: state[name] for name in unique if name in state}
@@ -215,7 +223,7 @@ def _fill(tensors: dict[str, Tensor], path: Path) -> None:
         tensor.copy_(saved[name])
 
 
-def _settings(estimator) -> dict:
+def _settings(estimator: NetworkEstimator) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     code = _code(parameters)
     learnt = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
@@ -227,7 +235,7 @@ def _settings(estimator) -> dict:
             if name not in NOT_IN_JSON and name not in code
         },
         "code": code,
-        "encoders": sorted(estimator.encoders or ()),
+        "encoders": sorted(parameters["encoders"] or ()),
         "learnt": {name: _encode(value, name) for name, value in learnt.items() if name not in NETWORKS},
     }
 
@@ -344,7 +352,7 @@ def _replace(folder: Path, new: Path) -> None:
 
 
 def _attributes_of(cls: type) -> tuple[type, Callable, Callable]:
-    def attributes(value):
+    def attributes(value: Any) -> dict[str, Any]:
         if type(value) is not cls:
             raise SavedModelError(
                 f"{type(value).__name__} is a {cls.__name__} with code of its own, which cannot be saved "
@@ -352,22 +360,22 @@ def _attributes_of(cls: type) -> tuple[type, Callable, Callable]:
             )
         return dict(vars(value))
 
-    def from_attributes(attributes):
-        value = cls.__new__(cls)
+    def from_attributes(attributes: dict[str, Any]) -> object:
+        value: object = object.__new__(cls)
         vars(value).update(attributes)
         return value
 
     return cls, attributes, from_attributes
 
 
-def _array(content) -> np.ndarray:
+def _array(content: Any) -> np.ndarray:
     kind, shape, values = content
     array = np.empty(len(values), kind)
     array[:] = values
     return array.reshape(shape)
 
 
-def _random_state(state) -> np.random.RandomState:
+def _random_state(state: Any) -> np.random.RandomState:
     random_state = np.random.RandomState()
     random_state.set_state(state)
     return random_state
@@ -394,7 +402,7 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
 }
 
 
-def _encode(value, name: str):
+def _encode(value: Any, name: str) -> Any:
     """As JSON, with a tag where JSON alone would bring back another type."""
     if not isinstance(value, np.generic):  # some NumPy scalars are Python numbers too
         if value is None or isinstance(value, str | int) or (isinstance(value, float) and np.isfinite(value)):
@@ -411,7 +419,7 @@ def _encode(value, name: str):
     )
 
 
-def _decode(content):
+def _decode(content: Any) -> Any:
     if isinstance(content, list):
         return [_decode(entry) for entry in content]
     if isinstance(content, dict):

@@ -59,7 +59,7 @@ class Summary:
         Expected distance of a draw's prediction from the average over all latents, those of present
         modalities too. On complete rows it is the paper's V_complete, which should be small.
     log_likelihood
-        log of the average of p(y | x_o, z) ``[N]``, where labels were given.
+        log of the average of p(y | x_o, z) ``[N]``, where labels were given; None otherwise.
     """
 
     prediction: np.ndarray
@@ -68,7 +68,7 @@ class Summary:
     flip: np.ndarray
     information_gain: np.ndarray
     spread: np.ndarray
-    log_likelihood: np.ndarray | None = None
+    log_likelihood: np.ndarray | Any = None  # None without labels; who gave labels need not ask
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -207,7 +207,8 @@ def summarise_draws(
         about_absence = tuple(torch.where(absent, t, torch.zeros_like(t)) for t in about_absence)
     likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
     parts = outcome.normalise(mean), *about_absence, spread
-    return Summary(*(t.cpu().numpy() for t in parts), log_likelihood=likelihood)
+    columns: list[Any] = [*(t.cpu().numpy() for t in parts), likelihood]
+    return Summary(*columns)
 
 
 def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from primo_pyro.diagnosis import diagnose, warn_of
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
-from primo_pyro.program.encoders import Encoders, encoders_for
+from primo_pyro.program.encoders import Encoders, Representations, encoders_for
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.loss import Loss
 from primo_pyro.program.model import PrimoModel
@@ -106,7 +107,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
             proposes_from_prior=self._objective().propose_from_prior,
         )
 
-    def adopt(self, model: PrimoModel, guide: nn.Module, x, y) -> Self:
+    def adopt(self, model: PrimoModel, guide: nn.Module, x: RowsLike, y: ArrayLike) -> Self:
         """Take over programs that were trained elsewhere, in place of ``fit``.
 
         Parameters
@@ -148,8 +149,8 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
     def _build(self, x: Modalities) -> None:
         encoder = encoders_for(x, self.encoders, self.hidden_dim, self.dropout)
-        programs = self.make_programs(encoder, self.labels_.make(self._outcome_class()))
-        self.model_, self.guide_ = (program.to(self._device()) for program in programs)
+        model, guide = self.make_programs(encoder, self.labels_.make(self._outcome_class()))
+        self.model_, self.guide_ = model.to(self._device()), guide.to(self._device())
 
     # --- Training ----------------------------------------------------------------------------------------
 
@@ -160,8 +161,10 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     def _make_loss(self) -> nn.Module:
         return Loss(self.model_, self.guide_, self._objective())
 
-    def _train(self, x, y, x_val, y_val, *, goes_on):
-        vars(self).pop("impact_calibrators_", None)  # they belong to the parameters of before
+    def _train(
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+    ) -> None:
+        self.__dict__.pop("impact_calibrators_", None)  # they belong to the parameters of before
         super()._train(x, y, x_val, y_val, goes_on=goes_on)
         self.diagnosis_ = diagnose(
             self.model_, x, y, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=self.seed_
@@ -169,11 +172,11 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         warn_of(self.diagnosis_, stacklevel=3)
 
     @torch.no_grad()
-    def _validation_scores(self, x, y):
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
         self.model_.eval()
         labels = torch.as_tensor(y, device=self._device())
 
-        def summary(x, labels) -> Summary:
+        def summary(x: Representations, labels: Tensor) -> Summary:
             return summarise(self.model_, x, labels, num_samples=VALIDATION_SAMPLES, kind="sobol", seed=0)
 
         h = self.model_.encoder(x)
@@ -193,7 +196,14 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
     # --- Prediction --------------------------------------------------------------------------------------
 
-    def summarise(self, x, modality: Asked = None, num_samples: int | None = None, *, y=None) -> Summary:
+    def summarise(
+        self,
+        x: RowsLike,
+        modality: Asked = None,
+        num_samples: int | None = None,
+        *,
+        y: ArrayLike | None = None,
+    ) -> Summary:
         """Prediction and impact in one pass through the draws.
 
         `predict` and `predictive_impact` take one each; this is for who needs both.
@@ -224,12 +234,12 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         labels = None if y is None else torch.as_tensor(self.labels_.encode(y), device=self._device())
         return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
-    def _drawn(self, num_samples: int | None = None) -> dict:
+    def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
         return {"num_samples": num_samples or self.num_samples, "kind": self.draws, "seed": self.seed_}
 
     # --- Single draws ------------------------------------------------------------------------------------
 
-    def sample_latents(self, x, num_samples: int | None = None) -> np.ndarray:
+    def sample_latents(self, x: RowsLike, num_samples: int | None = None) -> np.ndarray:
         """Latents ``[K, N, d]`` of single draws, those of all optional modalities side by side.
 
         Raises
@@ -243,11 +253,11 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         drawn = stream_draws(self.model_, x, sites, **self._drawn(num_samples))
         return np.concatenate([np.concatenate([part[s] for s in sites], axis=2) for part in drawn], axis=1)
 
-    def sample_predictions(self, x, num_samples: int | None = None) -> np.ndarray:
+    def sample_predictions(self, x: RowsLike, num_samples: int | None = None) -> np.ndarray:
         """Predictions ``[K, N, Q]`` under single draws; their average is the prediction."""
         x = self._as_known_rows(x)
         outcome = self.model_.outcome
-        like = {"dtype": torch.float64, "device": self._device()}
+        like: dict[str, Any] = {"dtype": torch.float64, "device": self._device()}
         with torch.no_grad():
             parts = [outcome.predict(torch.as_tensor(p, **like)) for p in self._parameters(x, num_samples)]
         return torch.cat(parts, dim=1).cpu().numpy()
@@ -260,7 +270,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
     # --- Saving ------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | PathLike) -> None:
+    def save(self, folder: str | PathLike[str]) -> None:
         """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
         check_is_fitted(self, "model_")
         save_estimator(self, folder)
@@ -268,12 +278,12 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     @classmethod
     def load(
         cls,
-        folder: str | PathLike,
+        folder: str | PathLike[str],
         encoders: Mapping[str, nn.Module] | None = None,
         *,
         programs: tuple[PrimoModel, nn.Module] | None = None,
         device: str | None = None,
-        **given,
+        **given: Any,
     ) -> Self:
         """What `save` wrote: the same predictions to the last bit on one device.
 

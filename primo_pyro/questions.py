@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Self
+from typing import Any, Self, overload
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
 from primo_pyro.errors import FewRowsWarning, ModalityError
-from primo_pyro.modalities import Modalities
-from primo_pyro.prediction import summarise, summarise_until
+from primo_pyro.estimator import ModalityEstimator
+from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.prediction import Summary, summarise, summarise_until
+from primo_pyro.program.model import PrimoModel
 
 __all__ = ["EACH", "Asked", "ImpactQuestions"]
 
@@ -26,10 +29,23 @@ EACH = "each"
 FEW_ROWS = 50  # a calibration on fewer is mostly noise
 
 
-class ImpactQuestions:
+class ImpactQuestions(ModalityEstimator):
     """What absent modalities would change; a part of `PrimoEstimator`."""
 
-    def predictive_impact(self, x, modality: Asked = None, tolerance: float | None = None) -> pd.DataFrame:
+    model_: PrimoModel
+    impact_calibrators_: dict[str | None, ImpactCalibrator]
+
+    @abstractmethod
+    def summarise(self, x: RowsLike, modality: Asked = None) -> Summary:
+        """Prediction and impact in one pass through the draws."""
+
+    @abstractmethod
+    def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
+        """Number, kind and seed of the draws, as `primo_pyro.prediction.summarise` takes them."""
+
+    def predictive_impact(
+        self, x: RowsLike, modality: Asked = None, tolerance: float | None = None
+    ) -> pd.DataFrame:
         """How much what is absent would change each row's prediction.
 
         Parameters
@@ -76,7 +92,9 @@ class ImpactQuestions:
             return frame.loc[order, columns].reset_index(drop=True)
         return self._impact_of(x, self._optional_names(modality), tolerance)
 
-    def _impact_of(self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None):
+    def _impact_of(
+        self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
+    ) -> pd.DataFrame:
         asked = self.optional_ if about is None else about
         absent = np.stack([~x.present[m] for m in asked], axis=1) if asked else np.zeros((len(x), 0), bool)
         rows = (
@@ -95,14 +113,16 @@ class ImpactQuestions:
         frame.loc[unknown] = np.nan
         return self._with_expected_change(frame, asked, absent, about)
 
-    def _drawn_impact(self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None):
+    def _drawn_impact(
+        self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
+    ) -> pd.DataFrame:
         if tolerance is None:
             summary = summarise(self.model_, x, **self._drawn(), about=about)
         else:
             summary = summarise_until(self.model_, x, tolerance, **self._drawn(), about=about)
         return impact_frame(summary, self.model_.outcome)
 
-    def impact_gap(self, x, modality: Asked = None) -> pd.DataFrame:
+    def impact_gap(self, x: RowsLike, modality: Asked = None) -> pd.DataFrame:
         """Hide a modality, predict its impact, reveal it, and measure what really changed.
 
         Parameters
@@ -157,7 +177,7 @@ class ImpactQuestions:
         remaining = summarise(self.model_, x, **self._drawn(), about=())
         return Revealed(now.prediction, then.prediction, impact, remaining.spread)
 
-    def calibrate_impact(self, x, y=None, modality: Asked = None) -> Self:
+    def calibrate_impact(self, x: RowsLike, y: object = None, modality: Asked = None) -> Self:
         """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
 
         A monotone map from V to the realised change (`primo_pyro.analysis.calibration.ImpactCalibrator`) is
@@ -219,13 +239,19 @@ class ImpactQuestions:
         gap = impact_gap(self._reveal(x, about), self.model_.outcome)
         return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
 
-    def _with_expected_change(self, frame, asked, absent: np.ndarray, about) -> pd.DataFrame:
-        calibrators = getattr(self, "impact_calibrators_", {})
-        key = None if about is None else _key(about)
-        if key not in calibrators and None not in calibrators:
-            return frame
+    def _with_expected_change(
+        self,
+        frame: pd.DataFrame,
+        asked: tuple[str, ...],
+        absent: np.ndarray,
+        about: tuple[str, ...] | None,
+    ) -> pd.DataFrame:
+        calibrators: dict[str | None, ImpactCalibrator] = getattr(self, "impact_calibrators_", {})
         # A set that was not calibrated itself is judged by what all that is absent has meant.
-        change = calibrators.get(key, calibrators.get(None)).predict(frame["impact"])
+        calibrator = calibrators.get(None if about is None else _key(about), calibrators.get(None))
+        if calibrator is None:
+            return frame
+        change = calibrator.predict(frame["impact"])
         for name, is_absent in zip(asked, absent.T, strict=True):
             alone = is_absent & (absent.sum(1) == 1)  # in these rows it is what the modality alone has meant
             if name in calibrators:
@@ -233,7 +259,10 @@ class ImpactQuestions:
         return frame.assign(expected_change=np.where(absent.any(1), change, 0.0))
 
     def rank_acquisitions(
-        self, x, costs: Mapping[str, object] | None = None, sets: Iterable[Iterable[str]] = ()
+        self,
+        x: RowsLike,
+        costs: Mapping[str, ArrayLike] | None = None,
+        sets: Iterable[Iterable[str]] = (),
     ) -> pd.DataFrame:
         """What to measure next: absent modalities of all rows, by expected change per cost.
 
@@ -369,6 +398,12 @@ class ImpactQuestions:
                 f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
                 "Fit with rows in which one is absent, or name it in optional."
             )
+
+    @overload
+    def _optional_names(self, modality: str | Iterable[str]) -> tuple[str, ...]: ...
+
+    @overload
+    def _optional_names(self, modality: None) -> None: ...
 
     def _optional_names(self, modality: Asked) -> tuple[str, ...] | None:
         """Names in the order of ``optional_``; None stays None."""

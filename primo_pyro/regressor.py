@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
+from primo_pyro.labels import NumberLabels
+from primo_pyro.modalities import RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Normal
 
@@ -51,21 +55,27 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
         return Normal
 
     @property
+    def _numbers(self) -> NumberLabels:
+        return cast(NumberLabels, self.labels_)
+
+    @property
     def label_mean_(self) -> float:
-        return self.labels_.mean
+        """Mean of the training labels."""
+        return self._numbers.mean
 
     @property
     def label_scale_(self) -> float:
-        return self.labels_.scale
+        """Standard deviation of the training labels."""
+        return self._numbers.scale
 
-    def predict(self, x) -> np.ndarray:
+    def predict(self, x: RowsLike) -> np.ndarray:
         """Expected label ``[N]``, in its own unit, averaged over the latents."""
         prediction = self.summarise(x).prediction
-        return self.labels_.decode(self.model_.outcome.mean(prediction))
+        return self.labels_.decode(cast(Normal, self.model_.outcome).mean(prediction))
 
-    def _predicted_columns(self, x) -> pd.DataFrame:
+    def _predicted_columns(self, x: RowsLike) -> pd.DataFrame:
         return pd.DataFrame({"prediction": self.predict(x)})
 
-    def log_density(self, x, y) -> np.ndarray:
+    def log_density(self, x: RowsLike, y: ArrayLike) -> np.ndarray:
         """log p(y | x) ``[N]`` of labels ``y``, averaged over the latents, per unit of the label."""
-        return self.summarise(x, y=y).log_likelihood - np.log(self.labels_.scale)
+        return self.summarise(x, y=y).log_likelihood - np.log(self.label_scale_)

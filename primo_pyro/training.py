@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
-from primo_pyro.program.loss import LossParts
+from primo_pyro.program.loss import Loss, LossParts
 
 __all__ = ["Schedule", "State", "WarmUp", "train"]
 
@@ -53,10 +54,10 @@ class State:
     """Everything that changes from epoch to epoch, and so all that a checkpoint holds."""
 
     epoch: int = 0
-    history: list[dict] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
     best_score: float = math.inf
     best_epoch: int = 0
-    best_parameters: dict | None = None
+    best_parameters: dict[str, Any] | None = None
 
 
 class WarmUp(poutine.messenger.Messenger):
@@ -66,7 +67,7 @@ class WarmUp(poutine.messenger.Messenger):
         super().__init__()
         self.strength = strength
 
-    def _pyro_sample(self, msg) -> None:
+    def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"] or isinstance(msg["fn"], dist.Unit):
             msg["scale"] = msg["scale"] * self.strength
 
@@ -80,8 +81,8 @@ def train(
     seed: int,
     warm_up: float = 0.0,
     score: Callable[[], Mapping[str, float]] | None = None,
-    callbacks: Sequence[Callable[[dict], object]] = (),
-    checkpoint: str | os.PathLike | None = None,
+    callbacks: Sequence[Callable[[dict[str, float]], object]] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
     verbose: int = 0,
 ) -> pd.DataFrame:
     """Minimise a loss; it is changed in place and ends at its best epoch.
@@ -164,7 +165,15 @@ def train(
     return pd.DataFrame(state.history)
 
 
-def _run_epoch(loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, epoch: int) -> dict:
+def _run_epoch(
+    loss: nn.Module,
+    x: Modalities,
+    labels: Tensor,
+    optimiser: torch.optim.Optimizer,
+    schedule: Schedule,
+    warm_up: float,
+    epoch: int,
+) -> dict[str, float]:
     loss.train()
     # Batches of nearly equal size: none is left with a single row, which batch normalisation cannot use.
     batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
@@ -174,10 +183,12 @@ def _run_epoch(loss, x, labels: Tensor, optimiser, schedule: Schedule, warm_up, 
         strength = min(1.0, progress / warm_up) if warm_up else 1.0
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(progress)
-        loss.strength = strength
+        if isinstance(loss, Loss):
+            loss.strength = strength
         with LossParts() as reader, WarmUp(strength):
             mean_loss = loss(x[rows], labels[rows]) / len(rows)
-        parts = {"loss": mean_loss.detach(), **reader.parts, **getattr(loss, "parts", {})}
+        terms = loss.parts if isinstance(loss, Loss) else {}
+        parts = {"loss": mean_loss.detach(), **reader.parts, **terms}
         if not torch.isfinite(mean_loss):
             broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
             raise TrainingError(
@@ -211,7 +222,13 @@ def _fingerprint(loss: nn.Module, x: Modalities, y: np.ndarray) -> list:
     ]
 
 
-def _save(path, identity: str, loss: nn.Module, optimiser, state: State) -> None:
+def _save(
+    path: str | os.PathLike[str],
+    identity: str,
+    loss: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: State,
+) -> None:
     partial = Path(f"{path}.partial")
     content = {
         "identity": identity,
@@ -223,7 +240,9 @@ def _save(path, identity: str, loss: nn.Module, optimiser, state: State) -> None
     os.replace(partial, path)  # a run that is killed here leaves the last whole checkpoint
 
 
-def _resume(path, identity: str, loss: nn.Module, optimiser) -> State:
+def _resume(
+    path: str | os.PathLike[str], identity: str, loss: nn.Module, optimiser: torch.optim.Optimizer
+) -> State:
     try:
         content = torch.load(path, weights_only=True)
         if content["identity"] != identity:

@@ -25,8 +25,8 @@ def acquisition_curves(
     probabilities_complete: ArrayLike,
     score_of_rows: Mapping[str, ArrayLike],
     *,
-    shares: Sequence[float] = SHARES,
-    classes: Sequence | None = None,
+    shares: Sequence[float] | np.ndarray = SHARES,
+    classes: ArrayLike | None = None,
     random_orders: int = 20,
     random_state: int = 0,
 ) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def recovered_error(
     score_of_rows: Mapping[str, ArrayLike],
     *,
     share: float = SHARE,
-    classes: Sequence | None = None,
+    classes: ArrayLike | None = None,
     resamples: int = 1000,
     random_state: int = 0,
 ) -> pd.Series:
@@ -225,7 +225,7 @@ RANKED = ("impact", "information_gain", "expected_change")
 def rank_acquisitions(
     absent: Mapping[tuple[str, ...], np.ndarray],
     impacts: Mapping[tuple[str, ...], pd.DataFrame],
-    costs: Mapping[str, object] | None,
+    costs: Mapping[str, ArrayLike] | None,
     rows: int,
 ) -> pd.DataFrame:
     """Absent modalities of all rows by expected change per cost; see ``PrimoClassifier.rank_acquisitions``.
@@ -265,7 +265,7 @@ def rank_acquisitions(
         )
     parts = []
     for names, impact in impacts.items():
-        cost = sum(costs_of(name, costs, rows) for name in names)[absent[names]]
+        cost = np.sum([costs_of(name, costs, rows) for name in names], axis=0)[absent[names]]
         change = impact["expected_change"] if "expected_change" in impact else impact["impact"]
         kept = impact[[c for c in RANKED if c in impact]]
         part = kept.assign(cost=cost, change_per_cost=change / cost)
@@ -276,7 +276,7 @@ def rank_acquisitions(
     return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)
 
 
-def costs_of(modality: str, costs: Mapping[str, object] | None, rows: int) -> np.ndarray:
+def costs_of(modality: str, costs: Mapping[str, ArrayLike] | None, rows: int) -> np.ndarray:
     if costs is not None and modality not in costs:
         raise CostError(
             f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."

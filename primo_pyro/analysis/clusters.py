@@ -22,12 +22,13 @@ Sizes: N rows, K draws, C classes, D contrasts, T clusters at most.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from scipy.special import digamma
 
 from primo_pyro.errors import DrawsError
@@ -45,13 +46,13 @@ ROWS_AT_A_TIME = 16  # their phi fits in a processor's cache
 
 
 def plausible_labels(
-    logits,
-    classes=None,
+    logits: ArrayLike,
+    classes: ArrayLike | None = None,
     *,
     outcome: Outcome | None = None,
     max_clusters: int = 10,
     min_weight: float = 0.02,
-    class_weight=None,
+    class_weight: ArrayLike | None = None,
     random_state: int = 0,
     n_jobs: int | None = None,
 ) -> pd.DataFrame:
@@ -109,14 +110,14 @@ def plausible_labels(
     1    0        1     0.3   yes  0.02   0.98
     2    1        0     1.0    no  1.00   0.00
     """
-    logits = _checked(logits, outcome)
-    rows = logits.shape[1]
-    outcome = Categorical(logits.shape[-1]) if outcome is None else outcome
+    draws = _checked(logits, outcome)
+    rows = draws.shape[1]
+    outcome = Categorical(draws.shape[-1]) if outcome is None else outcome
     num_classes = outcome.prediction_size
-    classes = np.arange(num_classes) if classes is None else np.asarray(classes)
-    if len(classes) != num_classes:
+    names = np.arange(num_classes) if classes is None else np.asarray(classes)
+    if len(names) != num_classes:
         raise DrawsError(
-            f"classes names {len(classes)} labels; expected {num_classes}, as the draws predict. Name each "
+            f"classes names {len(names)} labels; expected {num_classes}, as the draws predict. Name each "
             "class once, in the order of the logits."
         )
     several = outcome.name == "multilabel"
@@ -125,23 +126,23 @@ def plausible_labels(
             "class_weight was given for several labels at once; expected None. Leave it out: a group is "
             "named after every label that is more probable than not."
         )
-    class_weight = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
-    if class_weight.shape != (num_classes,) or not (np.isfinite(class_weight) & (class_weight > 0)).all():
+    weights = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
+    if weights.shape != (num_classes,) or not (np.isfinite(weights) & (weights > 0)).all():
         raise DrawsError(
-            f"class_weight is {class_weight.tolist()}; expected {num_classes} positive numbers, one for each "
+            f"class_weight is {weights.tolist()}; expected {num_classes} positive numbers, one for each "
             "class. Give a weight to every class, in the order of the logits."
         )
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
         delayed(_clusters_of)(
-            logits[:, start : start + ROWS_AT_A_TIME], outcome, max_clusters, min_weight, random_state
+            draws[:, start : start + ROWS_AT_A_TIME], outcome, max_clusters, min_weight, random_state
         )
         for start in range(0, rows, ROWS_AT_A_TIME)
     )
     row = np.concatenate([r + ROWS_AT_A_TIME * i for i, (r, *_) in enumerate(parts)])
     cluster, weight, p = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
-    label = _named(p, classes) if several else classes[(class_weight * p).argmax(1)]
+    label = _named(p, names) if several else names[(weights * p).argmax(1)]
     frame = pd.DataFrame({"row": row, "cluster": cluster, "weight": weight, "label": label})
-    return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{c}" for c in classes])], axis=1)
+    return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{c}" for c in names])], axis=1)
 
 
 def _named(p: np.ndarray, names: np.ndarray) -> np.ndarray:
@@ -158,7 +159,7 @@ def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(numbered, ignore_index=True)
 
 
-def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFrame:
+def label_shares(frame: pd.DataFrame, classes: Sequence | np.ndarray, by: str = "count") -> pd.DataFrame:
     """Share of each label among a row's plausible labels.
 
     Parameters
@@ -192,7 +193,7 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
     return shares.div(shares.sum(axis=1), axis=0)
 
 
-def share_agreement(first, second) -> float:
+def share_agreement(first: ArrayLike, second: ArrayLike) -> float:
     """1 less the total variation distance between two tables of label shares ``[N, C]``, mean over rows.
 
     Of two seeds it says how far plausible labels hang on the first guess of the mixture.
@@ -206,8 +207,8 @@ def share_agreement(first, second) -> float:
     return float(1 - total_variation(np.asarray(first), np.asarray(second)).mean())
 
 
-def _checked(logits, outcome: Outcome | None) -> np.ndarray:
-    logits = np.asarray(logits, dtype=float)
+def _checked(given: ArrayLike, outcome: Outcome | None) -> np.ndarray:
+    logits = np.asarray(given, dtype=float)
     fits = logits.ndim == 3 and logits.shape[0] >= 2
     if outcome is None and not (fits and logits.shape[2] >= 2):
         raise DrawsError(
@@ -229,7 +230,9 @@ def _checked(logits, outcome: Outcome | None) -> np.ndarray:
     return logits
 
 
-def _clusters_of(logits, outcome: Outcome, max_clusters, min_weight, seed):
+def _clusters_of(
+    logits: np.ndarray, outcome: Outcome, max_clusters: int, min_weight: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Columns ``row, cluster, weight, p`` of some rows' clusters."""
     with torch.no_grad():
         p = outcome.predict(torch.as_tensor(np.ascontiguousarray(logits))).numpy().swapaxes(0, 1)  # [N, K, C]
@@ -339,15 +342,15 @@ def _first_guess(points: np.ndarray, clusters: int, seed: int, iterations: int =
     each = np.arange(rows)
     uniform = np.random.default_rng(seed).random(clusters)
     nearest = np.ones((rows, draws))
-    centres = []
+    seeds: list[np.ndarray] = []
     for u in uniform:
         odds = nearest.cumsum(1)
         chosen = np.minimum((odds < u * odds[:, -1:]).sum(1), draws - 1)
-        centres.append(points[each, chosen])
-        distance = np.square(points - centres[-1][:, None]).sum(-1)
-        nearest = distance if len(centres) == 1 else np.minimum(nearest, distance)
-    centres = np.stack(centres, axis=1)  # [N, T, D]
-    owner = None
+        seeds.append(points[each, chosen])
+        distance = np.square(points - seeds[-1][:, None]).sum(-1)
+        nearest = distance if len(seeds) == 1 else np.minimum(nearest, distance)
+    centres = np.stack(seeds, axis=1)  # [N, T, D]
+    owner: np.ndarray | None = None
     for _ in range(iterations):
         distance = np.square(centres).sum(-1)[:, None] - 2 * points @ centres.swapaxes(1, 2)
         previous, owner = owner, distance.argmin(-1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from primo_pyro.analysis.scores import standard_error
 from primo_pyro.errors import DrawsError
@@ -126,7 +127,11 @@ def uncertainty(
 
 
 def impact_bounds(
-    impact_missing, impact_complete, probabilities_missing, probabilities_complete, bins: int = 10
+    impact_missing: ArrayLike,
+    impact_complete: ArrayLike,
+    probabilities_missing: ArrayLike,
+    probabilities_complete: ArrayLike,
+    bins: int = 10,
 ) -> pd.DataFrame:
     """Check the bounds on the realised change, on rows whose modality was hidden and then revealed.
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from os import PathLike
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -24,6 +27,8 @@ from primo_pyro.analysis.calibration import impact_calibration, impact_calibrati
 from primo_pyro.analysis.impact import impact_bounds
 from primo_pyro.analysis.scores import scenario_scores
 from primo_pyro.program.outcomes import entropy
+
+__all__ = ["Findings", "rows_to_show", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Findings:
     """
 
     modality: str
-    classes: Sequence
+    classes: Sequence | np.ndarray
     y: np.ndarray
     missing: np.ndarray
     complete: np.ndarray
@@ -72,7 +77,7 @@ def rows_to_show(impact: np.ndarray, count: int = 3) -> np.ndarray:
     return np.concatenate([order[:count], order[len(order) - count :]])
 
 
-def write_report(findings: Findings, folder) -> Path:
+def write_report(findings: Findings, folder: str | PathLike[str]) -> Path:
     """Write ``report.html`` into ``folder``, which is made where it does not exist; its path comes back."""
     path = Path(folder) / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,8 +150,8 @@ def _card(f: Findings, i: int) -> str:
         plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {row}"
     )
 
-    def said(p):
-        return f"{escape(str(f.classes[p.argmax()]))} ({p.max():.2f})"
+    def said(p: np.ndarray) -> str:
+        return f"{escape(str(f.classes[int(p.argmax())]))} ({p.max():.2f})"
 
     return CARD.substitute(
         row=row,
@@ -160,7 +165,9 @@ def _card(f: Findings, i: int) -> str:
     )
 
 
-def _picture(draw, *args, size=(6.4, 4.2), about: str = "") -> str:
+def _picture(
+    draw: Callable[..., Axes], *args: Any, size: tuple[float, float] = (6.4, 4.2), about: str = ""
+) -> str:
     """An ``img`` that holds its own bytes; what the title says is its text for readers who cannot see it."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
 from primo_pyro.errors import DrawsError
 
+__all__ = [
+    "auroc",
+    "classwise_calibration_error",
+    "codes_of",
+    "log_losses",
+    "over_classes",
+    "scenario_scores",
+    "scores",
+    "standard_error",
+]
 
-def scores(y, probabilities, impact=None, classes=None) -> dict[str, float]:
+
+def scores(
+    y: ArrayLike,
+    probabilities: ArrayLike,
+    impact: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+) -> dict[str, float]:
     """Proper scores and ranking scores of predictions, by name.
 
     Parameters
@@ -46,20 +63,25 @@ def scores(y, probabilities, impact=None, classes=None) -> dict[str, float]:
     {'accuracy': 0.667, 'log_loss': 0.55, 'brier': 0.373, 'auroc': 1.0, 'auprc': 1.0,
     'calibration_error': 0.4}
     """
-    y, p = codes_of(y, probabilities, classes)
-    target = y[:, None] == np.arange(p.shape[1])
+    codes, p = codes_of(y, probabilities, classes)
+    target = codes[:, None] == np.arange(p.shape[1])
     result = {
-        "accuracy": float((p.argmax(1) == y).mean()),
-        "log_loss": float(log_losses(y, p).mean()),
+        "accuracy": float((p.argmax(1) == codes).mean()),
+        "log_loss": float(log_losses(codes, p).mean()),
         "brier": float(np.square(p - target).sum(1).mean()),
         "auroc": over_classes(auroc, target, p),
         "auprc": over_classes(average_precision_score, target, p),
-        "calibration_error": classwise_calibration_error(y, p),
+        "calibration_error": classwise_calibration_error(codes, p),
     }
-    return result if impact is None else result | {"mean_impact": float(np.mean(impact))}
+    return result if impact is None else result | {"mean_impact": float(np.mean(np.asarray(impact)))}
 
 
-def scenario_scores(y, scenarios: Mapping[str, np.ndarray], impacts=None, classes=None) -> pd.DataFrame:
+def scenario_scores(
+    y: ArrayLike,
+    scenarios: Mapping[str, np.ndarray],
+    impacts: Mapping[str, ArrayLike] | None = None,
+    classes: ArrayLike | None = None,
+) -> pd.DataFrame:
     """`scores` of the same rows under several patterns of missingness.
 
     Parameters
@@ -97,7 +119,7 @@ def scenario_scores(y, scenarios: Mapping[str, np.ndarray], impacts=None, classe
     )
 
 
-def classwise_calibration_error(y, probabilities, bins: int = 15) -> float:
+def classwise_calibration_error(y: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
     """How far predicted probabilities lie from frequencies, averaged over classes and rows.
 
     For each class, rows are put in bins of equal width by its predicted probability; |mean prediction -
@@ -106,15 +128,24 @@ def classwise_calibration_error(y, probabilities, bins: int = 15) -> float:
     >>> classwise_calibration_error([0, 1, 1, 1], np.tile([0.25, 0.75], (4, 1)))
     0.0
     """
-    y, p = codes_of(y, probabilities, None)
+    codes, p = codes_of(y, probabilities, None)
     total = 0.0
     for c in range(p.shape[1]):
         cell = np.minimum((p[:, c] * bins).astype(int), bins - 1)
-        total += abs(np.bincount(cell, p[:, c] - (y == c), bins)).sum()
+        total += abs(np.bincount(cell, p[:, c] - (codes == c), bins)).sum()
     return float(total / p.size)
 
 
-def codes_of(y, probabilities, classes) -> tuple[np.ndarray, np.ndarray]:
+def codes_of(
+    y: ArrayLike, probabilities: ArrayLike, classes: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels ``[N]`` as numbers of columns, and predictions ``[N, C]``.
+
+    Raises
+    ------
+    DrawsError
+        Where shapes or labels do not fit together.
+    """
     y, p = np.asarray(y), np.asarray(probabilities, float)
     if p.ndim != 2 or p.shape[0] != len(y) or len(y) == 0:
         raise DrawsError(
@@ -143,7 +174,10 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> float:
     return float(above / (count * (len(positive) - count)))
 
 
-def over_classes(score, target: np.ndarray, p: np.ndarray) -> float:
+def over_classes(
+    score: Callable[[np.ndarray, np.ndarray], float], target: np.ndarray, p: np.ndarray
+) -> float:
+    """Mean over classes of a score of one class against the rest, see `scores`; NaN where none has one."""
     columns = [1] if p.shape[1] == 2 else range(p.shape[1])
     values = [score(target[:, c], p[:, c]) for c in columns if 0 < target[:, c].sum() < len(target)]
     return float(np.mean(values)) if values else float("nan")

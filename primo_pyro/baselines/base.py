@@ -6,8 +6,9 @@ A method adds its Pyro programs and what it does at prediction; where its defaul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,18 +18,23 @@ from torch import Tensor, nn
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, NetworkEstimator
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.encoders import Encoders, encoders_for
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.outcomes import Categorical
 
-__all__ = ["ROWS_PREDICTED", "NetworkClassifier", "no_latents", "require_present", "require_roles"]
+__all__ = ["ROWS_PREDICTED", "NetworkClassifier", "NoLatents", "require_present", "require_roles"]
+
+T = TypeVar("T")
 
 ROWS_PREDICTED = 256  # at a time; hidden layers of more rows outgrow a processor's cache
 
 
-def no_latents(x: Modalities, y: Tensor) -> None:
+class NoLatents(nn.Module):
     """The guide of a story without latents."""
+
+    def forward(self, x: Modalities, y: Tensor) -> None:
+        """Draw nothing."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -53,21 +59,21 @@ class NetworkClassifier(ClassesMixin, NetworkEstimator):
 
     encoders: Mapping[str, nn.Module] | None = None
 
-    def _build(self, x):
-        self.program_ = self._program(x).to(self._device())
+    def _build(self, x: Modalities) -> None:
+        self.program_: Any = self._program(x).to(self._device())
         self.model_ = self.program_.model
 
-    def _make_loss(self):
+    def _make_loss(self) -> nn.Module:
         return self.program_
 
-    def _validation_scores(self, x, y):
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
         return {"val_log_loss": log_loss(y, self._probabilities(x), labels=range(len(self.classes_)))}
 
-    def predict_proba(self, x) -> np.ndarray:
+    def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""
         return self._probabilities(self._as_known_rows(x))
 
-    def latents(self, x) -> np.ndarray:
+    def latents(self, x: RowsLike) -> np.ndarray:
         """Where the method puts each row before it predicts, ``[N, d]``.
 
         The mean of its latent, or, where it has none, the representations side by side.
@@ -81,7 +87,7 @@ class NetworkClassifier(ClassesMixin, NetworkEstimator):
 
         Here: PRIMO's story with no latent, whose negative ELBO is the cross-entropy.
         """
-        return Trace_ELBO(max_plate_nesting=1)(self._predictor(x), no_latents)
+        return Trace_ELBO(max_plate_nesting=1)(self._predictor(x), NoLatents())
 
     def _predict(self, x: Modalities) -> Tensor:
         """Probabilities ``[B, C]``."""
@@ -110,18 +116,24 @@ class NetworkClassifier(ClassesMixin, NetworkEstimator):
     def _probabilities(self, x: Modalities) -> np.ndarray:
         return self._by_rows(self._predict, x)
 
-    def _by_rows(self, function, x: Modalities, size: int = ROWS_PREDICTED, axis: int = 0) -> np.ndarray:
+    def _by_rows(
+        self,
+        function: Callable[[Modalities], Tensor],
+        x: Modalities,
+        size: int = ROWS_PREDICTED,
+        axis: int = 0,
+    ) -> np.ndarray:
         """A function of rows, in chunks of some ``size``; ``axis`` of its values is that of the rows."""
         parts = self._chunks(function, x, size)
         return np.concatenate([part.double().cpu().numpy() for part in parts], axis)
 
     @torch.no_grad()
-    def _chunks(self, function, x: Modalities, size: int) -> list:
+    def _chunks(self, function: Callable[[Modalities], T], x: Modalities, size: int) -> list[T]:
         self.program_.eval()
         return [function(x[start : start + size]) for start in range(0, len(x), size)]
 
 
-def require_present(x: Modalities, names, method: str, cure: str) -> None:
+def require_present(x: Modalities, names: Iterable[str], method: str, cure: str) -> None:
     """Refuse rows in which one of these modalities is absent.
 
     Raises
@@ -142,7 +154,7 @@ def require_present(x: Modalities, names, method: str, cure: str) -> None:
             )
 
 
-def require_roles(x: Modalities, optional: Iterable[str], method: str) -> None:
+def require_roles(x: Modalities, optional: Sequence[str], method: str) -> None:
     """Refuse training rows of which nothing, or everything, may be absent.
 
     Raises

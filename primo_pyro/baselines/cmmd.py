@@ -24,7 +24,7 @@ missing m. Training uses complete rows and leaves the others out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +37,12 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from primo_pyro.baselines.base import NetworkClassifier, require_roles
-from primo_pyro.baselines.generative import Decoder, flattened, with_label
+from primo_pyro.baselines.generative import Decoder, Flattened, flattened, with_label
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import MLP, Encoders
-from primo_pyro.program.priors import DiagNormal
+from primo_pyro.program.priors import DiagNormal, LocationAndScale
+
+__all__ = ["CMMDClassifier", "ConditionalGuide", "ConditionalModel", "maximum_mean_discrepancy"]
 
 
 def maximum_mean_discrepancy(a: Tensor, b: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ def maximum_mean_discrepancy(a: Tensor, b: Tensor) -> Tensor:
     1.6065
     """
 
-    def kernel(u, v):
+    def kernel(u: Tensor, v: Tensor) -> Tensor:
         return torch.exp(
             -torch.cdist(u, v, compute_mode="donot_use_mm_for_euclid_dist").square() / (2 * u.shape[-1])
         ).mean()
@@ -70,7 +72,7 @@ class ConditionalModel(PyroModule):
     def __init__(
         self,
         encoder: Encoders,
-        values: nn.ModuleDict,
+        values: Mapping[str, Flattened],
         latent_dim: int,
         hidden_dim: int,
         num_classes: int,
@@ -79,7 +81,7 @@ class ConditionalModel(PyroModule):
     ):
         super().__init__()
         self.encoder = encoder
-        self.values = values
+        self.values = nn.ModuleDict(values)
         self.prior = DiagNormal(encoder.fused_features, hidden_dim, latent_dim)
         self.decoder = nn.ModuleDict(
             {
@@ -112,7 +114,7 @@ class ConditionalGuide(PyroModule):
         super().__init__()
         self.encoder = model.encoder
         self.kl_weight, self.num_classes = model.kl_weight, num_classes
-        self.posterior = DiagNormal(model.encoder.fused_features + num_classes, hidden_dim, latent_dim)
+        self.posterior = LocationAndScale(model.encoder.fused_features + num_classes, hidden_dim, latent_dim)
 
     def forward(self, x: Modalities, y: Tensor) -> None:
         """Draw z for labels ``y`` ``[B]``."""

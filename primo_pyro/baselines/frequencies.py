@@ -8,7 +8,15 @@ and AUPRC is read against it.
 
 from __future__ import annotations
 
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.dummy import DummyClassifier
+
+from primo_pyro.modalities import RowsLike
+
+__all__ = ["FrequencyClassifier"]
 
 
 class FrequencyClassifier(DummyClassifier):
@@ -23,9 +31,9 @@ class FrequencyClassifier(DummyClassifier):
            [0.75, 0.25]])
     """
 
-    def __init__(self, random_state=None):
+    def __init__(self, random_state: int | np.random.RandomState | None = None):
         super().__init__(strategy="prior", random_state=random_state)
 
-    def fit(self, x, y, validation: tuple | None = None) -> FrequencyClassifier:
+    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
         """Count the labels ``y`` ``[N]``; validation rows choose nothing here."""
         return super().fit(x, y)

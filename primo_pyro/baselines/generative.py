@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,11 @@ from torch.nn import functional as F
 
 from primo_pyro.baselines.base import NetworkClassifier
 from primo_pyro.draws import standard_normal_points
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.prediction import Summary, summarise_draws
 from primo_pyro.program.encoders import MLP, Standardise, as_input
+
+__all__ = ["LABEL", "Decoder", "Flattened", "JointModel", "LatentClassifier", "flattened", "with_label"]
 
 CELLS_AT_A_TIME = 2**15  # rows times draws in predictions; larger blocks leave the cache
 LABEL = "the label"  # its key beside those of modalities, whose names are identifiers
@@ -50,12 +54,12 @@ class Flattened(nn.Module):
 
     def forward(self, x: Modalities) -> Tensor:
         """``[B, F]``; rows in which the modality is absent are zero and never read."""
-        there = np.flatnonzero(x.present[self.name])
+        rows = np.flatnonzero(x.present[self.name])
         target = self.standardise.mean.new_zeros(len(x), self.features)
-        if len(there) == 0:
+        if len(rows) == 0:
             return target
-        values = as_input(x.values[self.name][there], target).flatten(1)
-        return target.index_copy(0, torch.as_tensor(there, device=target.device), self.standardise(values))
+        values = as_input(x.values[self.name][rows], target).flatten(1)
+        return target.index_copy(0, torch.as_tensor(rows, device=target.device), self.standardise(values))
 
     def unflatten(self, t: Tensor) -> Tensor:
         """``[..., F]`` back to what an encoder takes, ``[..., *shape]``."""
@@ -63,9 +67,9 @@ class Flattened(nn.Module):
         return values.reshape(*t.shape[:-1], *self.shape)
 
 
-def flattened(x: Modalities, names) -> nn.ModuleDict:
+def flattened(x: Modalities, names: Iterable[str]) -> dict[str, Flattened]:
     """A `Flattened` for each of these modalities of the training rows."""
-    return nn.ModuleDict({name: Flattened(name, x.values[name][x.present[name]]) for name in names})
+    return {name: Flattened(name, x.values[name][x.present[name]]) for name in names}
 
 
 class Decoder(nn.Module):
@@ -80,7 +84,7 @@ class Decoder(nn.Module):
         self.loc = MLP(in_features, hidden_dim, features)
         self.log_scale = nn.Parameter(torch.zeros(features))
 
-    def forward(self, given: Tensor) -> dist.Distribution:
+    def forward(self, given: Tensor) -> dist.Independent:
         scale = self.log_scale.exp() + 1e-2  # the floor keeps features that never vary from ruling the loss
         return dist.Normal(self.loc(given), scale).to_event(1)
 
@@ -97,13 +101,13 @@ class JointModel(PyroModule):
     ::
 
         z        ~ Normal(0, I)
-        x_m | z  ~ Normal(mu_m(z), diag(s_m^2))      for each modality m that is shown
-        y   | z  ~ Categorical(p_theta(y | z))       where the label is shown
+        x_m | z  ~ Normal(mu_m(z), diag(s_m^2))      for each modality m that is given
+        y   | z  ~ Categorical(p_theta(y | z))       where the label is given
     """
 
     def __init__(
         self,
-        values: nn.ModuleDict,
+        values: Mapping[str, Flattened],
         latent_dim: int,
         hidden_dim: int,
         num_classes: int,
@@ -113,21 +117,24 @@ class JointModel(PyroModule):
         super().__init__()
         self.latent_dim = latent_dim
         self.label_weight = label_weight
-        self.values = values
+        self.values = nn.ModuleDict(values)
         self.decoder = nn.ModuleDict(
             {m: Decoder(latent_dim, hidden_dim, v.features) for m, v in values.items()}
         )
         self.likelihood = MLP(latent_dim, hidden_dim, num_classes, layers=3, dropout=dropout)
 
-    def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
-        """``shown`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
+    def forward(self, x: Modalities, y: Tensor, given: Mapping[str, Tensor]) -> None:
+        """``given`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
         with pyro.plate("data", len(y), dim=-1):
             standard = y.new_zeros(self.latent_dim, dtype=next(self.parameters()).dtype)
             z = pyro.sample("z", dist.Normal(standard, 1.0).to_event(1))  # [..., B, d]
             for m, decoder in self.decoder.items():
-                with poutine.mask(mask=shown[m]):
+                with poutine.mask(mask=cast(torch.BoolTensor, given[m])):
                     pyro.sample(f"x_{m}", decoder(z), obs=self.values[m](x))
-            with poutine.mask(mask=shown[LABEL]), poutine.scale(scale=self.label_weight):
+            with (
+                poutine.mask(mask=cast(torch.BoolTensor, given[LABEL])),
+                poutine.scale(scale=self.label_weight),
+            ):
                 pyro.sample("y", dist.Categorical(logits=self.likelihood(z)), obs=y)
 
 
@@ -148,28 +155,28 @@ class LatentClassifier(NetworkClassifier):
     latent_dim: int = 2
     num_samples: int = 256
 
-    def summarise(self, x) -> Summary:
-        """Prediction and impact in one walk through the draws; see `primo_pyro.prediction.Summary`."""
-        x = self._as_known_rows(x)
+    def summarise(self, x: RowsLike) -> Summary:
+        """Prediction and impact in one pass through the draws; see `primo_pyro.prediction.Summary`."""
         points = self._points(self.num_samples)
-        size = _rows_at_a_time(len(points))
-        return Summary.joined(
-            self._chunks(lambda rows: summarise_draws(self._draw(rows, points)[1]), x, size)
-        )
 
-    def predict_proba(self, x) -> np.ndarray:
+        def summary(rows: Modalities) -> Summary:
+            return summarise_draws(self._draw(rows, points)[1])
+
+        return Summary.joined(self._chunks(summary, self._as_known_rows(x), _rows_at_a_time(len(points))))
+
+    def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``, averaged over draws."""
         return self.summarise(x).probabilities
 
-    def predictive_impact(self, x) -> pd.DataFrame:
+    def predictive_impact(self, x: RowsLike) -> pd.DataFrame:
         """``impact``: V (Eq. 9), the expected total variation distance from a draw to the average."""
         return pd.DataFrame({"impact": self.summarise(x).impact})
 
-    def sample_predictions(self, x, num_samples: int | None = None) -> np.ndarray:
+    def sample_predictions(self, x: RowsLike, num_samples: int | None = None) -> np.ndarray:
         """Predictions ``[K, N, C]`` under single draws; their average is ``predict_proba``."""
         return self._sample(1, x, num_samples)
 
-    def sample_latents(self, x, num_samples: int | None = None) -> np.ndarray:
+    def sample_latents(self, x: RowsLike, num_samples: int | None = None) -> np.ndarray:
         """The latents z ``[K, N, d]`` of the same draws."""
         return self._sample(0, x, num_samples)
 
@@ -179,9 +186,9 @@ class LatentClassifier(NetworkClassifier):
         """Standard normal numbers that one draw takes."""
         return self.latent_dim
 
+    @abstractmethod
     def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
         """Latents ``[K, B, d]`` and predictions ``[K, B, C]`` under the noise ``[K, D]``."""
-        raise NotImplementedError
 
     # -----------------------------------------------------------------------------------------------------
 
@@ -191,7 +198,7 @@ class LatentClassifier(NetworkClassifier):
             lambda rows: self._draw(rows, points)[1].mean(0), x, _rows_at_a_time(len(points))
         )
 
-    def _sample(self, which: int, x, num_samples: int | None) -> np.ndarray:
+    def _sample(self, which: int, x: RowsLike, num_samples: int | None) -> np.ndarray:
         points = self._points(num_samples or self.num_samples)
         size = _rows_at_a_time(len(points))
         return self._by_rows(

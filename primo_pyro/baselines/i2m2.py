@@ -8,14 +8,15 @@ Objective, per row: the cross-entropy, -log p(y | x), of the renormalised produc
 that is, the sum of the log-softmaxes of M + 1 networks; all are trained together, each with encoders of its
 own. The factor of an absent modality is left out, and the joint network sees zeros in its place.
 
-For labels that one modality tells alone the single factors learn quickly; for labels that take several
-modalities together, as in XOR, the joint factor is there. On XOR the accuracy is .975 or more where m is
-there, and about the Bayes rule's .659 where it is missing.
+For labels that one modality tells alone the single factors learn quickly; labels that take several modalities
+together, as in XOR, are left to the joint factor. On XOR the accuracy is .975 or more where m is present, and
+about the Bayes rule's .659 where it is missing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -23,9 +24,11 @@ from pyro.infer import Trace_ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from primo_pyro.baselines.base import NetworkClassifier, no_latents
+from primo_pyro.baselines.base import NetworkClassifier, NoLatents
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.model import PrimoModel
+
+__all__ = ["I2M2Classifier", "ProductModel"]
 
 
 class ProductModel(PyroModule):
@@ -52,7 +55,8 @@ class ProductModel(PyroModule):
     def logits(self, x: Modalities) -> Tensor:
         """Sum ``[B, C]`` of log-probabilities; they need a softmax yet."""
         logits = self.joint.likelihood(self.joint.encoder(x), {}).log_softmax(-1)
-        for m, model in self.single.items():
+        for m, single in self.single.items():
+            model = cast(PrimoModel, single)
             h = model.encoder(x)
             logits = logits + h.present[m][:, None] * model.likelihood(h, {}).log_softmax(-1)
         return logits
@@ -82,7 +86,7 @@ class I2M2Classifier(NetworkClassifier):
     def _program(self, x: Modalities) -> nn.Module:
         single = nn.ModuleDict({m: self._predictor(x.select(m)) for m in sorted(x.names)})
         model = ProductModel(single, self._predictor(x))
-        return Trace_ELBO(max_plate_nesting=1)(model, no_latents)
+        return Trace_ELBO(max_plate_nesting=1)(model, NoLatents())
 
     def _predict(self, x: Modalities) -> Tensor:
         return self.model_.logits(x).double().softmax(-1)

@@ -8,11 +8,13 @@
 
                    V (Eq. 9) with neighbours in place of a latent
 
-Nearest neighbours are strong where x_o has few dimensions, as in XOR's one: there they sample from
+Nearest neighbours are strong where x_o has few dimensions, as in XOR's one: they then sample from
 p(x_m | x_o) itself. In many dimensions no neighbour is near.
 """
 
 from __future__ import annotations
+
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,20 @@ from sklearn.preprocessing import StandardScaler
 from primo_pyro.baselines.base import ROWS_PREDICTED, require_present, require_roles
 from primo_pyro.baselines.imputation import as_table
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.outcomes import entropy, total_variation
 
+__all__ = ["NeighbourCompletions", "Predictor", "prediction_entropy"]
 
-def prediction_entropy(classifier, x) -> pd.DataFrame:
+
+class Predictor(Protocol):
+    """Anything that predicts probabilities."""
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """Probabilities ``[N, C]`` for rows."""
+
+
+def prediction_entropy(classifier: Predictor, x: RowsLike) -> pd.DataFrame:
     """``impact``: the entropy ``[N]`` in nats of a classifier's prediction, 0 to log C.
 
     It ranks rows; it is no estimate of V, and where x_m cannot resolve the doubt it ranks them wrongly.
@@ -86,7 +97,7 @@ class NeighbourCompletions:
     1     0.0
     """
 
-    def __init__(self, classifier, optional: str, n_neighbors: int = 50):
+    def __init__(self, classifier: Predictor, optional: str, *, n_neighbors: int = 50):
         self.classifier = classifier
         self.optional = optional
         self.n_neighbors = n_neighbors
@@ -97,8 +108,8 @@ class NeighbourCompletions:
         x = x[x.complete]
         if len(x) < self.n_neighbors:
             raise ModalityError(
-                f"{len(x)} training rows have every modality; {self.n_neighbors} neighbours were wanted. "
-                "Lower n_neighbors, or bring more complete rows."
+                f"{len(x)} training rows have every modality; {self.n_neighbors} neighbours need at least as "
+                "many. Lower n_neighbors, or bring more complete rows."
             )
         self.rows_ = x
         self.shapes_ = {m: x.values[m].shape[1:] for m in x.names if m != self.optional}

@@ -6,12 +6,12 @@ scikit-learn's `HistGradientBoostingClassifier`, which lowers the log loss tree 
     mean        the feature's mean in training
     iterative   each feature regressed on the others in turn (`IterativeImputer`; van Buuren and
                 Groothuis-Oudshoorn, 2011)
-    knn         the mean of the nearest training rows in the features that are there (`KNNImputer`;
+    knn         the mean of the nearest training rows in the features that a row has (`KNNImputer`;
                 Troyanskaya et al., 2001)
     None        no imputation: a tree sends NaN to the side that lowers its loss more
 
 or stacked (Wolpert, 1992): one booster for each modality, trained on the rows that have it, and one on top
-that sees their probabilities, out of fold, and a flag for each modality that says whether it is there.
+that takes their probabilities, out of fold, and a flag for each modality that says whether it is present.
 
 Tables are for numbers: images of thousands of pixels are refused, and the iterative imputation, whose time
 grows with the cube of the features, series too.
@@ -21,10 +21,13 @@ The number of iterations is chosen on the same held-out rows as the networks' ep
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
@@ -35,9 +38,9 @@ from sklearn.preprocessing import StandardScaler
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 
-__all__ = ["BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
+__all__ = ["MAX_FEATURES", "BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
 
 MAX_FEATURES = 4096  # of a table; 10,000 rows of so many take a third of a gigabyte
 MAX_REGRESSED = 200  # of a table whose every feature is regressed on all others, ten times
@@ -59,8 +62,8 @@ def as_table(x: Modalities, shapes: dict[str, tuple[int, ...]]) -> np.ndarray:
     columns = []
     for name, shape in shapes.items():
         block = np.full((len(x), int(np.prod(shape))), np.nan)
-        there = x.present[name]
-        block[there] = x.values[name][there].reshape(int(there.sum()), block.shape[1])
+        rows = x.present[name]
+        block[rows] = x.values[name][rows].reshape(int(rows.sum()), block.shape[1])
         columns.append(block)
     return np.hstack(columns)
 
@@ -103,9 +106,11 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     learning_rate: float = 0.1
     max_leaf_nodes: int = 7
     validation_fraction: float = 0.1
-    random_state: object = None
+    random_state: int | np.random.RandomState | None = None
 
-    def _train(self, x, y, x_val, y_val, *, goes_on):
+    def _train(
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+    ) -> None:
         table = self._learn_features(x, y)
         self.model_ = self._booster().fit(table, y)
         self.history_ = pd.DataFrame({"epoch": np.arange(1, self.model_.n_iter_ + 1)})
@@ -116,21 +121,21 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
             best = int(self.history_["val_log_loss"].argmin()) + 1
             self.model_ = self._booster(max_iter=best).fit(table, y)  # the same trees, up to the best
 
-    def predict_proba(self, x) -> np.ndarray:
+    def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""
         return self.model_.predict_proba(self._features(self._as_known_rows(x)))
 
     # --- What a method says -----------------------------------------------------------------------------
 
+    @abstractmethod
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         """Learn what the features need; those of the training rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _features(self, x: Modalities) -> np.ndarray:
-        """What the booster sees, ``[N, features]``."""
-        raise NotImplementedError
+        """What the booster takes, ``[N, features]``."""
 
-    def _booster(self, **changes) -> HistGradientBoostingClassifier:
+    def _booster(self, **changes: int) -> HistGradientBoostingClassifier:
         settings = {
             "max_iter": self.max_iter,
             "learning_rate": self.learning_rate,
@@ -179,9 +184,11 @@ class ImputationClassifier(BoostedClassifier):
     n_neighbors: int = 10
     max_reference_rows: int = 5_000
 
-    def fit(self, x, y, validation: tuple | None = None) -> ImputationClassifier:
+    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
         if self.imputer not in (None, "mean", "iterative", "knn"):
-            raise ValueError(f'imputer is {self.imputer!r}; "mean", "iterative", "knn" or None was wanted.')
+            raise ValueError(
+                f'imputer is {self.imputer!r}; expected "mean", "iterative", "knn" or None. Choose one.'
+            )
         return super().fit(x, y, validation)
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
@@ -195,12 +202,11 @@ class ImputationClassifier(BoostedClassifier):
             "knn": lambda: KNNImputer(n_neighbors=self.n_neighbors),
         }[self.imputer]()
         self.imputer_ = make_pipeline(StandardScaler(), self.imputer_)
-        rows = slice(None)
+        reference = table
         if self.imputer == "knn" and len(table) > self.max_reference_rows:
-            rows = np.random.default_rng(self.seed_).choice(
-                len(table), self.max_reference_rows, replace=False
-            )
-        self.imputer_.fit(table[rows])
+            random = np.random.default_rng(self.seed_)
+            reference = table[random.choice(len(table), self.max_reference_rows, replace=False)]
+        self.imputer_.fit(reference)
         return self.imputer_.transform(table)
 
     def _features(self, x: Modalities) -> np.ndarray:
@@ -209,13 +215,13 @@ class ImputationClassifier(BoostedClassifier):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class StackingClassifier(BoostedClassifier):
-    """A booster per modality, and one on top of their probabilities and of flags for what is there.
+    """A booster per modality, and one on top of their probabilities and of flags for what is present.
 
     Parameters
     ----------
     folds
         Parts of the rows of each modality: the booster on top learns from probabilities of rows that those
-        below have not seen.
+        below were not trained on.
     **others
         See `BoostedClassifier`.
 
@@ -239,10 +245,10 @@ class StackingClassifier(BoostedClassifier):
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         self.single_, out_of_fold = {}, {}
         parts = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed_)
-        for name, (there, table) in self._blocks(x).items():
+        for name, (rows, table) in self._blocks(x).items():
             booster = self._booster(max_iter=min(self.max_iter, 50))  # few: nothing is held out for these
-            out_of_fold[name] = cross_val_predict(booster, table, y[there], cv=parts, method="predict_proba")
-            self.single_[name] = booster.fit(table, y[there])
+            out_of_fold[name] = cross_val_predict(booster, table, y[rows], cv=parts, method="predict_proba")
+            self.single_[name] = booster.fit(table, y[rows])
         return self._side_by_side(x, out_of_fold)
 
     def _features(self, x: Modalities) -> np.ndarray:
@@ -250,11 +256,11 @@ class StackingClassifier(BoostedClassifier):
         return self._side_by_side(x, {m: self.single_[m].predict_proba(table) for m, (_, table) in blocks})
 
     def _blocks(self, x: Modalities) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Where a modality is present, and its values there as a table; for those present anywhere."""
+        """For each modality that some row has, these rows and their values as a table."""
         return {
-            name: (there, as_table(x[there], {name: shape}))
+            name: (rows, as_table(x[rows], {name: shape}))
             for name, shape in self.shapes_.items()
-            if (there := x.present[name]).any()
+            if (rows := x.present[name]).any()
         }
 
     def _side_by_side(self, x: Modalities, probabilities: dict[str, np.ndarray]) -> np.ndarray:

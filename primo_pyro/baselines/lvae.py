@@ -19,7 +19,7 @@ over draws of x_u from p(x_u | x_o) and of z from p(z | x). The spread of these 
 
 x_u is a whole modality, drawn as a Gaussian vector: cheap for a few numbers, crude for images and series.
 Every draw is encoded anew, so that modalities of more than `MAX_DRAWN` numbers are refused. On XOR x_u is one
-number: the accuracy is about the Bayes rule's .659 where m is missing, and .975 or more where it is there.
+number: the accuracy is about the Bayes rule's .659 where m is missing, and .975 or more where it is present.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -37,14 +38,16 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from primo_pyro.baselines.base import require_roles
-from primo_pyro.baselines.generative import LatentClassifier, flattened, with_label
+from primo_pyro.baselines.generative import Flattened, LatentClassifier, flattened, with_label
 from primo_pyro.draws import draw
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.conditionals import Likelihood
 from primo_pyro.program.encoders import Encoders, Representations
-from primo_pyro.program.outcomes import Categorical
-from primo_pyro.program.priors import DiagNormal, Latent
+from primo_pyro.program.outcomes import Categorical, Outcome
+from primo_pyro.program.priors import DiagNormal, Latent, LocationAndScale
+
+__all__ = ["MAX_DRAWN", "CovariateGuide", "CovariateModel", "LVAEClassifier"]
 
 MAX_DRAWN = 4096  # numbers of the absent modalities together, drawn and encoded anew for every draw and row
 
@@ -55,7 +58,7 @@ class CovariateModel(PyroModule):
     def __init__(
         self,
         encoder: Encoders,
-        values: nn.ModuleDict,
+        values: Mapping[str, Flattened],
         latent_dim: int,
         hidden_dim: int,
         num_classes: int,
@@ -63,8 +66,8 @@ class CovariateModel(PyroModule):
     ):
         super().__init__()
         self.encoder = encoder
-        self.values = values
-        self.outcome = Categorical(num_classes)
+        self.values = nn.ModuleDict(values)
+        self.outcome: Outcome = Categorical(num_classes)
         fused = encoder.fused_features
         self.covariate = nn.ModuleDict(
             {m: DiagNormal(fused, hidden_dim, v.features) for m, v in values.items()}
@@ -94,12 +97,20 @@ class CovariateModel(PyroModule):
         for m, drawn in x_m.items():
             if bool(h.present[m].all()):
                 continue  # nothing was drawn
-            raw = self.values[m].unflatten(drawn)
+            raw = cast(Flattened, self.values[m]).unflatten(drawn)
             flat = self.encoder[m](raw.flatten(0, drawn.dim() - 2))  # an encoder takes one batch dimension
             encoded = flat.reshape(*drawn.shape[:-1], -1)
             values[m] = torch.where(h.present[m][:, None], h.values[m], encoded)
         together = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))
         return Representations(together, h.present)
+
+
+class Posterior(LocationAndScale):
+    """A diagonal Gaussian for what is given, ``[B, in_features]``."""
+
+    def forward(self, given: Tensor) -> dist.Independent:
+        loc, scale = self.location_and_scale(given)
+        return dist.Normal(loc, scale).to_event(1)
 
 
 class CovariateGuide(PyroModule):
@@ -111,9 +122,9 @@ class CovariateGuide(PyroModule):
         self.model = model
         given = model.encoder.fused_features + num_classes
         self.covariate = nn.ModuleDict(
-            {m: DiagNormal(given, hidden_dim, v.features) for m, v in model.values.items()}
+            {m: Posterior(given, hidden_dim, cast(Flattened, v).features) for m, v in model.values.items()}
         )
-        self.posterior = DiagNormal(given, hidden_dim, latent_dim)
+        self.posterior = Posterior(given, hidden_dim, latent_dim)
 
     def forward(self, x: Modalities, y: Tensor) -> None:
         """Draw what each row lacks, then z, for labels ``y`` ``[B]``."""
@@ -122,16 +133,10 @@ class CovariateGuide(PyroModule):
         with pyro.plate("data", len(x)):
             x_m = {}
             for m, covariate in self.covariate.items():
-                with poutine.mask(mask=~h.present[m]):
-                    x_m[m] = pyro.sample(f"x_{m}_unobserved", normal(covariate, given))
+                with poutine.mask(mask=cast(torch.BoolTensor, ~h.present[m])):
+                    x_m[m] = pyro.sample(f"x_{m}_unobserved", covariate(given))
             h = self.model.completed(h, x_m)
-            pyro.sample("z", normal(self.posterior, with_label(h.fused(), y, self.num_classes)))
-
-
-def normal(network: DiagNormal, given: Tensor) -> dist.Distribution:
-    """The diagonal Gaussian of a network for what is given."""
-    loc, scale = network.location_and_scale(given)
-    return dist.Normal(loc, scale).to_event(1)
+            pyro.sample("z", self.posterior(with_label(h.fused(), y, self.num_classes)))
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

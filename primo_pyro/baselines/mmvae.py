@@ -2,7 +2,7 @@
 autoencoders for multi-modal deep generative models", NeurIPS).
 
 Story (`JointModel`): z ~ N(0, I) explains every modality and the label. The guide is the average of one
-Gaussian expert for each of the M modalities that are there::
+Gaussian expert for each of the M present modalities::
 
     q(z | x)  =  1/M sum_m Normal(z; mu_m(x_m), diag(sigma_m(x_m)^2))
 
@@ -11,23 +11,25 @@ denominator::
 
     1/M sum_m E[ log 1/K sum_k p(z_k) prod_j p(x_j | z_k) p(y | z_k)^label_weight / q(z_k | x) ]
 
-In place of the sum over m, one expert is drawn for each row and step, uniformly among those that are there:
-the same in expectation, for one pass through the decoders. The source takes Laplace distributions and the
-doubly reparametrised gradient; here they are Gaussians with the plain one.
+In place of the sum over m, one expert is drawn for each row and step, uniformly among those of the present
+modalities: the same in expectation, for one pass through the decoders. The source takes Laplace distributions
+and the doubly reparametrised gradient; here they are Gaussians with the plain one.
 
 Prediction: p(y | x) = E[p(y | z)] under q(z | x), and so the average of what each modality predicts *alone*.
 
-That is why it cannot express XOR. Every z is drawn by an expert that has seen one modality. Where x_o < 0 and
+That is why it cannot express XOR. Every z is drawn by an expert of one modality. Where x_o < 0 and
 x_m < 0, each of the two alone makes the label a coin flip, and the average of two coin flips is a coin flip,
 though both together are certain. More training does not help: it is the form of q. (Where one modality alone
 is certain, as for x_o > 0, the average leans the right way. So the log loss stays far from 0, and the
 accuracy hangs on which side of 1/2 a coin flip is estimated to lie: on XOR about .66, as the Bayes rule
-without m, whether m is there or not.)
+without m, whether m is present or not.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyro
@@ -39,10 +41,16 @@ from torch import Tensor, nn
 
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.encoders import Encoders
 from primo_pyro.program.objective import ImportanceELBO
-from primo_pyro.program.priors import DiagNormal
+from primo_pyro.program.priors import LocationAndScale
+
+__all__ = ["MMVAEClassifier", "MixtureBound", "MixtureGuide", "Stratum", "of_expert"]
+
+
+_Shape = torch.Size | list[int] | tuple[int, ...]
+_SINGLE = torch.Size()
 
 
 class Stratum(TorchDistribution):
@@ -59,14 +67,14 @@ class Stratum(TorchDistribution):
     arg_constraints = {}  # noqa: RUF012
     has_rsample = True
 
-    def __init__(self, component: dist.Distribution, mixture: dist.Distribution):
+    def __init__(self, component: dist.Independent, mixture: dist.MixtureSameFamily):
         self.component, self.mixture = component, mixture
         super().__init__(component.batch_shape, component.event_shape, validate_args=False)
 
-    def expand(self, batch_shape, _instance=None) -> Stratum:
+    def expand(self, batch_shape: _Shape, _instance: Stratum | None = None) -> Stratum:
         return Stratum(self.component.expand(batch_shape), self.mixture.expand(batch_shape))
 
-    def rsample(self, sample_shape=torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: _Shape = _SINGLE) -> Tensor:
         return self.component.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -74,23 +82,24 @@ class Stratum(TorchDistribution):
 
 
 class MixtureGuide(PyroModule):
-    """q(z | x), the average of the experts of the modalities that are there."""
+    """q(z | x), the average of the experts of the present modalities."""
 
     def __init__(self, encoder: Encoders, hidden_dim: int, latent_dim: int):
         super().__init__()
         self.encoder = encoder
         self.expert = nn.ModuleDict(
-            {m: DiagNormal(encoder.out_features, hidden_dim, latent_dim) for m in encoder}
+            {m: LocationAndScale(encoder.out_features, hidden_dim, latent_dim) for m in encoder}
         )
 
     def experts(self, x: Modalities) -> tuple[Tensor, Tensor, Tensor]:
-        """Locations and scales ``[B, M, d]``, and which experts there are, ``[B, M]``."""
+        """Locations and scales ``[B, M, d]``, and whether each expert's modality is present, ``[B, M]``."""
         h = self.encoder(x)
-        loc, scale = zip(*(e.location_and_scale(h.values[m]) for m, e in self.expert.items()), strict=True)
+        experts = [(m, cast(LocationAndScale, expert)) for m, expert in self.expert.items()]
+        loc, scale = zip(*(expert.location_and_scale(h.values[m]) for m, expert in experts), strict=True)
         present = torch.stack([h.present[m] for m in self.expert], dim=-1)
         return torch.stack(loc, dim=-2), torch.stack(scale, dim=-2), present
 
-    def forward(self, x: Modalities, y: Tensor, shown) -> None:
+    def forward(self, x: Modalities, y: Tensor, given: Mapping[str, Tensor]) -> None:
         """Draw z for each row from one of its experts."""
         loc, scale, present = self.experts(x)
         chosen = torch.rand(present.shape, device=loc.device).masked_fill(~present, -1).argmax(-1)  # [B]
@@ -117,8 +126,8 @@ class MixtureBound(nn.Module):
 
     def forward(self, x: Modalities, y: Tensor) -> Tensor:
         """The loss of a batch."""
-        shown = {m: torch.as_tensor(p, device=y.device) for m, p in x.present.items()}
-        return self.elbo(x, y, shown | {LABEL: torch.ones_like(y, dtype=torch.bool)})
+        given = {m: torch.as_tensor(p, device=y.device) for m, p in x.present.items()}
+        return self.elbo(x, y, given | {LABEL: torch.ones_like(y, dtype=torch.bool)})
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -137,7 +146,7 @@ class MMVAEClassifier(LatentClassifier):
     Raises
     ------
     ModalityError
-        In ``fit`` and predictions, for rows in which no modality is present: there is no expert to draw from.
+        In ``fit`` and predictions, for rows without any present modality: they have no expert to draw from.
 
     Examples
     --------
@@ -153,15 +162,15 @@ class MMVAEClassifier(LatentClassifier):
     num_particles: int = 4
     learning_rate: float = 5e-3
 
-    def _as_modalities(self, x, **validate) -> Modalities:
-        x = super()._as_modalities(x, **validate)
-        nothing = len(x) - int(np.any(list(x.present.values()), axis=0).sum())
+    def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
+        rows = super()._as_modalities(x, **validate)
+        nothing = len(rows) - int(np.any(list(rows.present.values()), axis=0).sum())
         if nothing:
             raise ModalityError(
-                f"{nothing} of {len(x)} rows have no modality at all; a mixture of experts wants at least "
-                "one in every row. Leave these rows out."
+                f"{nothing} of {len(rows)} rows have no modality at all; a mixture of experts expected at "
+                "least one in every row. Leave these rows out."
             )
-        return x
+        return rows
 
     def _program(self, x: Modalities) -> nn.Module:
         encoder = self._encoders(x)
@@ -182,7 +191,7 @@ class MMVAEClassifier(LatentClassifier):
 
     def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale, present = self.program_.guide.experts(x)
-        order = present.long().argsort(dim=-1, descending=True, stable=True)  # those that are there first
+        order = present.long().argsort(dim=-1, descending=True, stable=True)  # present ones first
         uniform = torch.special.ndtr(points[:, -1:])  # [K, 1], picks the expert
         chosen = order[torch.arange(len(loc), device=loc.device), (uniform * present.sum(-1)).long()]
         z = of_expert(loc, chosen) + of_expert(scale, chosen) * points[:, None, :-1]  # [K, B, d]

@@ -5,19 +5,23 @@ Objective, per row: the cross-entropy, -log p_theta(y | x), with
     p_theta(y | x) = Categorical(head(encoder_1(x_1), ..., encoder_M(x_M))),
 
 where an absent modality's representation is zero. The baseline "multimodal" of the paper (Section 4) is
-trained on complete rows. Trained on all rows it is what most people do about a missing modality: zeros in
-its place, and hope that the network learns what they mean. On XOR either has an accuracy of .975 or more on
-complete rows.
+trained on complete rows. Trained on all rows it is what most people do about a missing modality: they put
+zeros in its place, and leave it to the network to learn what they mean. On XOR either has an accuracy of .975
+or more on complete rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from primo_pyro.baselines.base import NetworkClassifier, require_present
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
+
+__all__ = ["MultimodalClassifier"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -52,15 +56,15 @@ class MultimodalClassifier(NetworkClassifier):
     rows: str = "complete"
     learning_rate: float = 1e-2
 
-    def fit(self, x, y, validation: tuple | None = None) -> MultimodalClassifier:
+    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
         if self.rows not in ("complete", "all"):
-            raise ValueError(f'rows is {self.rows!r}; "complete" or "all" was wanted.')
+            raise ValueError(f'rows is {self.rows!r}; expected "complete" or "all". Choose one of them.')
         return super().fit(x, y, validation)
 
     def _usable(self, x: Modalities) -> np.ndarray:
         return x.complete if self.rows == "complete" else super()._usable(x)
 
-    def _as_known_rows(self, x) -> Modalities:
+    def _as_known_rows(self, x: RowsLike) -> Modalities:
         x = super()._as_known_rows(x)
         if self.rows == "complete":
             cure = 'Fit with rows="all", or ask a unimodal network about such rows.'

@@ -2,7 +2,7 @@
 models for scalable weakly-supervised learning", NeurIPS).
 
 Story (`JointModel`): z ~ N(0, I) explains every modality and the label, which is one more modality. For a set
-S of what is shown, the guide multiplies the prior expert with one Gaussian expert for each member, and leaves
+S of what is given, the guide multiplies the prior expert with one Gaussian expert for each member, and leaves
 out those that are absent::
 
     q(z | S)  =  Normal(0, I) prod_{i in S} Normal(z; mu_i, diag(sigma_i^2)) / constant
@@ -16,9 +16,9 @@ Objective, per row, maximised::
 
 with i over modalities and label, and beta rising from 0 to 1 over the first part of training (``warm_up``).
 
-Prediction: p(y | x) = E[p(y | z)] under q(z | the modalities that are there).
+Prediction: p(y | x) = E[p(y | z)] under q(z | the present modalities).
 
-No term of the objective asks the latent of the modalities *without* the label to foretell the label: what
+No term of the objective asks the latent of the modalities *without* the label to predict the label: what
 it knows of y it knows because y and x share z.
 """
 
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -38,35 +39,37 @@ from torch.nn import functional as F
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Encoders
-from primo_pyro.program.priors import DiagNormal
+from primo_pyro.program.priors import LocationAndScale
+
+__all__ = ["MVAEClassifier", "OverSubsets", "ProductGuide", "SubsampledELBO"]
 
 
 class ProductGuide(PyroModule):
-    """q(z | S), the product of the prior expert and the experts of what is shown."""
+    """q(z | S), the product of the prior expert and the experts of what is given."""
 
     def __init__(self, encoder: Encoders, hidden_dim: int, latent_dim: int, num_classes: int):
         super().__init__()
         self.num_classes = num_classes
         self.encoder = encoder
         self.expert = nn.ModuleDict(
-            {m: DiagNormal(encoder.out_features, hidden_dim, latent_dim) for m in encoder}
+            {m: LocationAndScale(encoder.out_features, hidden_dim, latent_dim) for m in encoder}
         )
-        self.label_expert = DiagNormal(num_classes, hidden_dim, latent_dim)
+        self.label_expert = LocationAndScale(num_classes, hidden_dim, latent_dim)
 
-    def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
-        """``shown`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
+    def forward(self, x: Modalities, y: Tensor, given: Mapping[str, Tensor]) -> None:
+        """``given`` has booleans ``[..., B]`` for each modality and for `LABEL`."""
         with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("z", self.posterior(x, y, shown))
+            pyro.sample("z", self.posterior(x, y, given))
 
-    def posterior(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> dist.Distribution:
+    def posterior(self, x: Modalities, y: Tensor, given: Mapping[str, Tensor]) -> dist.Independent:
         """``[..., B]`` batch, d event."""
         h = self.encoder(x).values
-        experts = {m: expert.location_and_scale(h[m]) for m, expert in self.expert.items()}
-        label = F.one_hot(y, self.num_classes).to(self.label_expert.net[0].weight)
+        label = F.one_hot(y, self.num_classes).to(next(self.label_expert.parameters()))
+        experts = {m: cast(LocationAndScale, e).location_and_scale(h[m]) for m, e in self.expert.items()}
         experts[LABEL] = self.label_expert.location_and_scale(label)
-        precision, weighted = 1.0, 0.0  # the prior expert
+        precision, weighted = torch.ones(()), torch.zeros(())  # the prior expert
         for m, (loc, scale) in experts.items():
-            share = shown[m][..., None] / scale**2  # [..., B, d], zero for an expert that is left out
+            share = given[m][..., None] / scale**2  # [..., B, d], zero for an expert that is left out
             precision = precision + share
             weighted = weighted + share * loc
         return dist.Normal(weighted / precision, precision.rsqrt()).to_event(1)
@@ -79,10 +82,10 @@ class OverSubsets(PyroModule):
         super().__init__()
         self.program = program
 
-    def forward(self, x: Modalities, y: Tensor, shown: Mapping[str, Tensor]) -> None:
-        """``shown`` has booleans ``[S, B]``."""
-        with pyro.plate("subsets", len(shown[LABEL]), dim=-2):
-            self.program(x, y, shown)
+    def forward(self, x: Modalities, y: Tensor, given: Mapping[str, Tensor]) -> None:
+        """``given`` has booleans ``[S, B]``."""
+        with pyro.plate("subsets", len(given[LABEL]), dim=-2):
+            self.program(x, y, given)
 
 
 class SubsampledELBO(nn.Module):
@@ -95,23 +98,23 @@ class SubsampledELBO(nn.Module):
 
     def forward(self, x: Modalities, y: Tensor) -> Tensor:
         """The loss of a batch."""
-        return self.elbo(x, y, self.shown(x, y))
+        return self.elbo(x, y, self.subsets(x, y))
 
-    def shown(self, x: Modalities, y: Tensor) -> dict[str, Tensor]:
-        """What each term shows: booleans ``[S, B]`` for each modality and for `LABEL`."""
+    def subsets(self, x: Modalities, y: Tensor) -> dict[str, Tensor]:
+        """What each term is given: booleans ``[S, B]`` for each modality and for `LABEL`."""
         names = [*self.guide.expert, LABEL]
         one = torch.eye(len(names), dtype=torch.bool, device=y.device)
         some = torch.rand(1, len(names), device=y.device) < 0.5
         member = torch.cat([some, one, torch.ones_like(some)])  # [S, M + 1]; all comes last
-        shown = {m: column[:, None].expand(-1, len(y)) for m, column in zip(names, member.T, strict=True)}
+        given = {m: column[:, None].expand(-1, len(y)) for m, column in zip(names, member.T, strict=True)}
         for m in self.guide.expert:
-            shown[m] = shown[m] & torch.as_tensor(x.present[m], device=y.device)
-        return shown
+            given[m] = given[m] & torch.as_tensor(x.present[m], device=y.device)
+        return given
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class MVAEClassifier(LatentClassifier):
-    """Product of experts over a joint latent; predicts from whatever modalities are there.
+    """Product of experts over a joint latent; predicts from whatever modalities are present.
 
     Parameters
     ----------
@@ -144,14 +147,13 @@ class MVAEClassifier(LatentClassifier):
         )
         return SubsampledELBO(model, ProductGuide(encoder, self.hidden_dim, self.latent_dim, classes))
 
-    def _posterior(self, x: Modalities) -> dist.Distribution:
-        """q(z | the modalities that are there)."""
+    def _posterior(self, x: Modalities) -> dist.Independent:
+        """q(z | the present modalities)."""
         device = next(self.program_.parameters()).device
         unknown = torch.zeros(len(x), dtype=torch.long, device=device)
-        shown = {m: torch.as_tensor(p, device=device) for m, p in x.present.items()}
-        return self.program_.guide.posterior(
-            x, unknown, shown | {LABEL: torch.zeros_like(unknown, dtype=bool)}
-        )
+        given = {m: torch.as_tensor(p, device=device) for m, p in x.present.items()}
+        given[LABEL] = torch.zeros_like(unknown, dtype=torch.bool)
+        return self.program_.guide.posterior(x, unknown, given)
 
     def _draw(self, x: Modalities, points: Tensor) -> tuple[Tensor, Tensor]:
         q = self._posterior(x).base_dist

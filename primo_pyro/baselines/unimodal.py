@@ -13,7 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from primo_pyro.baselines.base import NetworkClassifier, require_present
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
+
+__all__ = ["UnimodalClassifier"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -44,12 +46,12 @@ class UnimodalClassifier(NetworkClassifier):
     modality: str = field(kw_only=False)
     learning_rate: float = 5e-3
 
-    def _as_modalities(self, x, **validate) -> Modalities:
-        x = super()._as_modalities(x, **validate)
+    def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
+        rows = super()._as_modalities(x, **validate)
         require_present(
-            x,
+            rows,
             [self.modality],
             "A unimodal network",
-            f"Leave these rows out, or name another modality ({', '.join(x.names)}).",
+            f"Leave these rows out, or name another modality ({', '.join(rows.names)}).",
         )
-        return x.select(self.modality)
+        return rows.select(self.modality)

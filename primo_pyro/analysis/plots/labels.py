@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -222,9 +223,9 @@ def latent_completions(
     title = f"{name}\n{title}" if name else title
     ax = titled_axes(ax, title, "First latent dimension (no unit)", "Second latent dimension (no unit)")
 
-    def ellipse(line: pd.Series, deviations: float, **style: object) -> None:
-        widths = [2 * deviations * line[scale] for scale in scales]
-        ax.add_patch(Ellipse(tuple(line[means]), *widths, **style))
+    def ellipse(line: pd.Series, deviations: float, **style: Any) -> None:
+        width, height = (2 * deviations * line[scale] for scale in scales)
+        ax.add_patch(Ellipse(tuple(line[means]), width, height, **style))
 
     before = missing.iloc[0]
     for deviations in (2, 1):
@@ -235,7 +236,7 @@ def latent_completions(
         for _, line in lines.iterrows():
             ellipse(line, 1, facecolor="none", edgecolor=colour, alpha=0.35)
         ax.scatter(
-            *lines[means].to_numpy().T, color=colour, marker=marker, s=18,
+            lines["mean_1"], lines["mean_2"], color=colour, marker=marker, s=18,
             label=f"after: p(z | x_o, x_m), 1 sd, leads to label {label}",
         )  # fmt: skip
     ax.set_aspect("equal")
