@@ -1,9 +1,9 @@
-"""Saved estimators: parameters and what was learnt, without pickle, so that loading runs no foreign code.
+"""Saved estimators: parameters and what ``fit`` learnt, without pickle, so that loading runs no code.
 
 A folder of three files:
 
 ``weights.safetensors``
-    Every tensor of the model and the guide, the encoders and priors that they share only once.
+    Every tensor of the model and the guide; the encoders and priors that they share are stored once.
 ``settings.json``
     The constructor's parameters in their order, and what else ``fit`` learnt: classes, shapes, patterns of
     absence, history, impact calibration.
@@ -11,7 +11,7 @@ A folder of three files:
     Kind and version of the format, and the SHA-256 of the other two files.
 
 Functions and modules cannot go into JSON. Callbacks are left out: they belong to the training that is over,
-and a loaded estimator has none. Encoders that the user gave are wanted again at loading, where their
+and a loaded estimator has none. Encoders that the user gave are to be given again at loading, where their
 parameters and buffers are replaced by the saved ones.
 """
 
@@ -41,7 +41,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.program.objective import Objective
 
 FORMAT = "primo_pyro.PrimoEstimator"
-FORMAT_VERSION = 2  # rises whenever a release could misread what another one wrote
+FORMAT_VERSION = 2  # raised whenever a release could misread what another one wrote
 
 MANIFEST, SETTINGS, WEIGHTS = "manifest.json", "settings.json", "weights.safetensors"
 NOT_IN_JSON = ("encoders", "callbacks")
@@ -200,15 +200,15 @@ def _tensors(estimator) -> dict[str, Tensor]:
 
 def _fill(tensors: dict[str, Tensor], path: Path) -> None:
     saved = load_file(path)
-    there = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in saved.items()}
-    wanted = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in tensors.items()}
-    different = [name for name in sorted(there | wanted) if there.get(name) != wanted.get(name)]
+    found = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in saved.items()}
+    expected = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in tensors.items()}
+    different = [name for name in sorted(found | expected) if found.get(name) != expected.get(name)]
     if different:
         name = different[0]
         raise SavedModelError(
             f"{path} does not fit the networks that {SETTINGS} and the given encoders describe: "
-            f"{len(different)} tensors differ, as {name!r}, which is {there.get(name, 'absent')}, and "
-            f"{wanted.get(name, 'absent')} was wanted. Give encoders like those that were trained; where "
+            f"{len(different)} tensors differ, as {name!r}, which is {found.get(name, 'absent')}; "
+            f"expected was {expected.get(name, 'absent')}. Give encoders like those that were trained; where "
             "parameters were changed after fit, set them back or fit again before saving."
         )
     for name, tensor in tensors.items():
@@ -245,20 +245,20 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_sum(path: Path, wanted: str) -> None:
+def _check_sum(path: Path, expected: str) -> None:
     _check_is_there(path)
-    seen = _checksum(path)
-    if seen != wanted:
+    found = _checksum(path)
+    if found != expected:
         raise SavedModelError(
-            f"{path} was truncated or edited: its SHA-256 is {seen}, and {MANIFEST} wants {wanted}. Copy the "
-            "folder anew from where it was saved, or save the model again."
+            f"{path} was truncated or edited: its SHA-256 is {found}; expected {expected}, as {MANIFEST} "
+            "says. Copy the folder anew from where it was saved, or save the model again."
         )
 
 
 def _check_is_there(path: Path) -> None:
     if not path.is_file():
         raise SavedModelError(
-            f"{path} is not there; a saved model has {SETTINGS}, {WEIGHTS} and {MANIFEST}. Name the folder "
+            f"{path} does not exist; a saved model has {SETTINGS}, {WEIGHTS} and {MANIFEST}. Name the folder "
             "that save was given, and copy it as a whole."
         )
 
@@ -266,16 +266,16 @@ def _check_is_there(path: Path) -> None:
 def _checked_manifest(path: Path) -> dict:
     _check_is_there(path)
     manifest = _read_json(path)
-    seen = manifest.get("format"), manifest.get("format_version")
-    if seen != (FORMAT, FORMAT_VERSION):
+    found = manifest.get("format"), manifest.get("format_version")
+    if found != (FORMAT, FORMAT_VERSION):
         raise SavedModelError(
-            f"{path} says format {seen[0]!r}, version {seen[1]!r}; this release reads {FORMAT!r}, version "
+            f"{path} says format {found[0]!r}, version {found[1]!r}; this release reads {FORMAT!r}, version "
             f"{FORMAT_VERSION}. Load it by the release that saved it, or save it again by this one."
         )
     if set(manifest.get("sha256", ())) != {SETTINGS, WEIGHTS}:
         raise SavedModelError(
-            f"{path} was edited: the checksums of {SETTINGS} and {WEIGHTS} were wanted under 'sha256'. Copy "
-            "the folder anew from where it was saved, or save the model again."
+            f"{path} was edited: expected the checksums of {SETTINGS} and {WEIGHTS} under 'sha256'. "
+            "Copy the folder anew from where it was saved, or save the model again."
         )
     return manifest
 
@@ -301,12 +301,12 @@ def _check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise SavedModelError(f"{folder} is a file; a folder was wanted. Name another one.")
+        raise SavedModelError(f"{folder} is a file; expected a folder. Name another one.")
     others = sorted({path.name for path in folder.iterdir()} - {MANIFEST, SETTINGS, WEIGHTS})
     if others:
         raise SavedModelError(
-            f"{folder} holds {', '.join(others[:5])}, which saving would delete; a new or empty folder, or a "
-            "saved model was wanted. Name another folder."
+            f"{folder} holds {', '.join(others[:5])}, which saving would delete; expected a new or empty "
+            "folder, or a saved model. Name another folder."
         )
 
 
@@ -323,7 +323,7 @@ def _beside(folder: Path) -> Path:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """A folder cannot be renamed onto one that is not empty: the old one steps aside first."""
+    """Put a folder in the place of another, which is moved away first: only an empty one can be replaced."""
     if not folder.exists():
         os.replace(new, folder)
         return

@@ -214,7 +214,7 @@ def test_nothing_global_is_touched(fitted, saved):
 # --- Encoders of the user's own ------------------------------------------------------------------------
 
 
-def test_given_encoders_are_wanted_again(tmp_path):
+def test_given_encoders_are_asked_for_again(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         mine, fresh, wrong = MLP(1, 5, 8), MLP(1, 5, 8), MLP(1, 6, 8)
@@ -226,7 +226,9 @@ def test_given_encoders_are_wanted_again(tmp_path):
             SavedModelError, match=r"encoders of your own for \['m'\].*encoders=\{'m': module\}"
         ):
             PrimoClassifier.load(tmp_path / "model", encoders=given)
-    with pytest.raises(SavedModelError, match=r"is \[\[5\], .* and \[\[6\], .* wanted\. Give encoders like"):
+    with pytest.raises(
+        SavedModelError, match=r"is \[\[5\], .*; expected was \[\[6\], .*\. Give encoders like"
+    ):
         PrimoClassifier.load(tmp_path / "model", encoders={"m": wrong})
 
 
@@ -245,7 +247,7 @@ def test_encoders_that_were_not_given_are_refused(saved):
 def test_damage_is_reported_with_both_checksums(saved, name, damage):
     path = saved / name
     content = bytearray(path.read_bytes())
-    wanted = json.loads((saved / MANIFEST).read_text())["sha256"][name]
+    expected = json.loads((saved / MANIFEST).read_text())["sha256"][name]
     if damage == "truncated":
         content = content[: len(content) // 2]
     else:
@@ -255,7 +257,7 @@ def test_damage_is_reported_with_both_checksums(saved, name, damage):
         PrimoClassifier.load(saved)
     message = str(caught.value)
     assert str(path) in message
-    assert wanted in message
+    assert expected in message
     assert hashlib.sha256(content).hexdigest() in message
     assert "Copy the folder anew" in message
 
@@ -286,7 +288,7 @@ def test_manifest_without_checksums(saved, checksums):
 @pytest.mark.parametrize("name", [WEIGHTS, SETTINGS, MANIFEST])
 def test_missing_file(saved, name):
     (saved / name).unlink()
-    with pytest.raises(SavedModelError, match=rf"{name} is not there.*copy it as a whole"):
+    with pytest.raises(SavedModelError, match=rf"{name} does not exist.*copy it as a whole"):
         PrimoClassifier.load(saved)
 
 
@@ -380,7 +382,7 @@ def test_other_files_are_never_deleted(fitted, saved):
     (saved / "notes.txt").write_text("mine")
     with pytest.raises(SavedModelError, match=r"holds notes\.txt, which saving would delete.*another folder"):
         fitted.save(saved)
-    with pytest.raises(SavedModelError, match=r"notes\.txt is a file; a folder was wanted"):
+    with pytest.raises(SavedModelError, match=r"notes\.txt is a file; expected a folder"):
         fitted.save(saved / "notes.txt")
     assert (saved / "notes.txt").read_text() == "mine"
 

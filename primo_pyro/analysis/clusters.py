@@ -1,4 +1,4 @@
-"""Plausible labels: the few different predictions that the absent modality could lead to.
+"""Plausible labels: the few different predictions that revealing the absent modality could lead to.
 
 The K draws of one row are K vectors of logits. A mixture finds the groups among them, and each group is
 named after the label that it predicts on average (Section 2.2 of the paper). Per row::
@@ -10,7 +10,7 @@ named after the label that it predicts on average (Section 2.2 of the paper). Pe
 
 fitted by variational inference (Blei and Jordan 2006; Bishop 2006, Section 10.2) with the priors of
 scikit-learn's ``BayesianGaussianMixture``: alpha = 1/T, one pseudo-observation for the mean, a Wishart prior
-of D = C - 1 degrees of freedom at the row's own covariance. Tests hold it against that class.
+of D = C - 1 degrees of freedom at the row's own covariance. Tests compare it with that class.
 
 Many rows are fitted at once. A Gaussian's log density is linear in phi(a) = (1, a, a a^T), so that with phi
 computed once, both steps of an iteration are one stacked matrix product each: phi times the natural
@@ -35,7 +35,7 @@ from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
 
 __all__ = ["FLAT", "fit_mixtures", "joined", "label_shares", "plausible_labels", "share_agreement"]
 
-FLAT = 0.01  # below this V no cluster of the smallest weight worth keeping could change a label
+FLAT = 0.01  # draws of a row with a lower V predict practically the same, and are one cluster
 MAX_CONTRASTS = 16  # with more classes: the principal contrasts; a full covariance of more outgrows K draws
 FLOOR = 1e-6  # added to every variance of a cluster, in squared logits
 MAX_ITERATIONS = 100
@@ -73,9 +73,9 @@ def plausible_labels(
         to 1. A row that would lose all keeps its largest.
     class_weight
         Positive weights ``[C]`` of the classes: a cluster is named after the largest product of weight and
-        mean predicted probability. None: all alike, the most probable class. Not for several labels at once. A rare outcome is hardly ever
+        mean predicted probability. None: all alike, the most probable class. A rare outcome is hardly ever
         that; with ``compute_class_weight("balanced", ...)`` of scikit-learn a cluster is named after the
-        class that it makes most probable in relation to its frequency.
+        class that it makes most probable in relation to its frequency. Not for several labels at once.
     random_state
         Seed of the first guess (k-means++), the same for all rows: a row's clusters depend on its own draws
         alone.
@@ -97,7 +97,7 @@ def plausible_labels(
 
     Examples
     --------
-    A row that could turn out either way, and one that is settled:
+    A row whose draws predict either label, and one whose draws agree:
 
     >>> random = np.random.default_rng(0)
     >>> undecided = random.normal([2.0, -2.0], 0.3, size=(100, 2)) * np.repeat([1, -1], [70, 30])[:, None]
@@ -122,8 +122,8 @@ def plausible_labels(
     several = outcome.name == "multilabel"
     if several and class_weight is not None:
         raise DrawsError(
-            "class_weight was given for several labels at once; expected None. Leave it out: a group is named "
-            "after every label that is more probable than not."
+            "class_weight was given for several labels at once; expected None. Leave it out: a group is "
+            "named after every label that is more probable than not."
         )
     class_weight = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
     if class_weight.shape != (num_classes,) or not (np.isfinite(class_weight) & (class_weight > 0)).all():
@@ -166,7 +166,7 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
     frame
         As `plausible_labels` returns it.
     classes
-        The C labels, in the order wanted.
+        The C labels, in the order of the columns.
     by
         ``"count"``: the fraction of clusters with the label, as in the paper: how many different ways lead
         to it. ``"weight"``: the fraction of draws in these clusters: how probable it is.
@@ -185,7 +185,7 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
     array([[0.8, 0.2]])
     """
     if by not in ("count", "weight"):
-        raise DrawsError(f"by is {by!r}; 'count' or 'weight' was wanted. Choose one of them.")
+        raise DrawsError(f"by is {by!r}; expected 'count' or 'weight'. Choose one of them.")
     value = frame["weight"] if by == "weight" else 1.0
     shares = pd.crosstab(frame["row"], frame["label"], values=value, aggfunc="sum").fillna(0.0)
     shares = shares.reindex(columns=classes, fill_value=0.0).rename_axis(columns=None)
@@ -195,7 +195,7 @@ def label_shares(frame: pd.DataFrame, classes, by: str = "count") -> pd.DataFram
 def share_agreement(first, second) -> float:
     """1 less the total variation distance between two tables of label shares ``[N, C]``, mean over rows.
 
-    Of two seeds it says how far plausible labels hang on the first guess of the mixture.
+    Between two seeds it says how little plausible labels depend on the first guess of the mixture.
 
     >>> first = pd.DataFrame({"a": [1.0, 0.5], "b": [0.0, 0.5]})
     >>> share_agreement(first, first)
@@ -211,13 +211,14 @@ def _checked(logits, outcome: Outcome | None) -> np.ndarray:
     fits = logits.ndim == 3 and logits.shape[0] >= 2
     if outcome is None and not (fits and logits.shape[2] >= 2):
         raise DrawsError(
-            f"logits has shape {list(logits.shape)}; expected [draws, rows, classes] with at least 2 draws and "
-            "2 classes. Draw more, or put the axes in this order."
+            f"logits has shape {list(logits.shape)}; expected [draws, rows, classes] with at least 2 draws "
+            "and 2 classes. Draw more, or put the axes in this order."
         )
     if outcome is not None and not (fits and logits.shape[2] == outcome.num_parameters):
         raise DrawsError(
-            f"The parameters have shape {list(logits.shape)}; expected [draws, rows, {outcome.num_parameters}] "
-            f"with at least 2 draws, for an outcome that is {outcome.name}. Pass draws of its model."
+            f"The parameters have shape {list(logits.shape)}; expected [draws, rows, "
+            f"{outcome.num_parameters}] with at least 2 draws, for an outcome that is {outcome.name}. Pass "
+            "draws of its model."
         )
     if not np.isfinite(logits).all():
         bad = ~np.isfinite(logits).all((0, 2))
@@ -259,7 +260,7 @@ def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray
     points = points @ axes
     resp = _first_guess(points, max_clusters, seed)
 
-    # In units of each axis' own spread all numbers are near 1, and phi loses nothing by its squares.
+    # In units of each axis' own spread all numbers are near 1, so that the squares in phi lose no precision.
     variance = np.maximum(variance, 0)
     unit = variance + FLOOR
     phi = _features(points / np.sqrt(unit)[:, None])  # [N, K, F]
@@ -275,8 +276,8 @@ def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray
         np.exp(resp, out=resp)
         resp /= resp.sum(-1, keepdims=True)
         previous, size = size, resp.sum(1)
-        # Rows that have settled leave. Looking only now and then saves copies of phi, and looking at fixed
-        # times keeps a row's result apart from the rows beside it.
+        # Rows that have converged are taken out. Checking every few iterations saves copies of phi, and
+        # checking at fixed iterations keeps a row's result independent of the rows beside it.
         if iteration % LOOK_EVERY == 0:
             result[active] = resp
             go_on = abs(size - previous).sum(1) / 2 >= TOLERANCE * phi.shape[1]
@@ -294,7 +295,7 @@ def _features(points: np.ndarray) -> np.ndarray:
 
 
 def _natural_parameters(statistics: np.ndarray, prior: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """One M step: sums of phi per cluster ``[N, T, F]`` in, ``[N, F, T]`` out.
+    """One M step: sums of phi per cluster ``[N, T, F]`` in, natural parameters ``[N, F, T]`` out.
 
     phi times the result is E[log pi_t] + E[log Normal(a; mu_t, Lambda_t^-1)], up to a constant. ``prior``
     and ``floor`` ``[N, D]`` are the diagonals of the Wishart prior's covariance and of what is added to each
@@ -327,7 +328,7 @@ def _natural_parameters(statistics: np.ndarray, prior: np.ndarray, floor: np.nda
     log_lambda = digamma((degrees[..., None] - diagonal) / 2).sum(-1) - dim * np.log(degrees)
     slope = (precision @ mean[..., None])[..., 0]
     constant = log_weight + (log_det + log_lambda - dim / precision_of_mean - (slope * mean).sum(-1)) / 2
-    # a_i a_j stands for both orders of i and j, so off the diagonal the half of the square is gone.
+    # a_i a_j stands for both orders of i and j, so off the diagonal the factor 1/2 of the square cancels.
     square = precision[..., i, j] * np.where(i == j, -0.5, -1.0)
     return np.concatenate([constant[..., None], slope, square], axis=-1).swapaxes(1, 2)
 

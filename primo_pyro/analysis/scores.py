@@ -1,4 +1,4 @@
-"""Scores of predictions: arrays in, numbers and tidy frames out, whatever made the predictions."""
+"""Scores of predictions by any method: arrays in, numbers and tidy frames out."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def codes_of(y, probabilities, classes) -> tuple[np.ndarray, np.ndarray]:
     y, p = np.asarray(y), np.asarray(probabilities, float)
     if p.ndim != 2 or p.shape[0] != len(y) or len(y) == 0:
         raise DrawsError(
-            f"probabilities has shape {list(p.shape)} for {len(y)} labels; [rows, classes] was wanted. Pass "
+            f"probabilities has shape {list(p.shape)} for {len(y)} labels; expected [rows, classes]. Pass "
             "one prediction a label."
         )
     classes = np.arange(p.shape[1]) if classes is None else np.asarray(classes)
