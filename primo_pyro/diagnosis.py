@@ -1,27 +1,27 @@
-"""Has training gone wrong in a way that is known? What a fit says about itself, on its validation rows.
+"""Checks of a fitted model for four known failures, on its validation rows.
 
-Four things happen that no score shows at a glance. Each is looked for in one way: a mean over rows that
-should not be positive, and its standard error. It is found where the mean is above two standard errors, so
-that on few rows only a gross failure is found. `MATERIAL` is the share that counts in all of them. Each
-optional modality is checked on the rows that have it, whatever else is absent in them.
+No score alone reveals these failures. Each check is a mean over rows that should not be positive, with its
+standard error. A failure is found where the mean is above two standard errors, so that on few rows only a
+gross failure is found. `MATERIAL` is the share that counts as a failure in all four. Each optional modality
+is checked on the rows that have it, whatever else is absent in them.
 
 ``collapse``
-    The latent of a modality holds next to nothing of what the modality tells. The reference is a probe: a
-    ridge-penalised linear model on the representations of training rows, without and with the modality. It
-    costs a fraction of a second where a second network would double the fit, and it errs on one side only:
-    what a linear map finds in the encoder's features is in them. (It does not find what lies in an
-    interaction alone.) Mean of: a quarter of the probe's gain in log loss, less the model's own gain.
+    The latent of a modality carries almost nothing of what the modality tells about the label. The reference
+    is a probe: a ridge-penalised linear model on the representations of training rows, without and with the
+    modality. It costs a fraction of a second, where a second network would double the time of the fit. It
+    never reports more than the encoder's features hold, and it misses what only an interaction of modalities
+    tells. Mean of: a quarter of the probe's gain in log loss, less the model's own gain.
 ``impact stays``
-    The spread of the draws hardly falls when the modality is revealed: then V was not about it. Mean of: the
-    spread with the modality, less three quarters of V without it.
+    Revealing the modality hardly reduces the spread of the draws, so that V does not measure what the
+    modality tells. Mean of: the spread with the modality, less three quarters of V without it.
 ``overfit``
-    What is always present has been memorised. Predictions without the optional modalities are surer on
-    training rows than on new ones, and V is too small on new rows. Mean of: three quarters of the validation
-    log loss, less the training log loss.
+    The observed modalities have been memorised. Predictions without the optional modalities are more certain
+    on training rows than on new ones, and on new rows V is too small. Mean of: three quarters of the
+    validation log loss, less the training log loss.
 ``answers differ``
-    With several optional modalities: the average prediction depends on what is asked about, which it should
-    not. Mean of: the distance between the predictions that ask about everything absent and about one modality
-    alone, less a quarter of V of everything absent.
+    With several optional modalities: the average prediction depends on which of the absent ones are asked
+    about, which it should not. Mean of: the distance between the predictions that ask about everything absent
+    and about one modality alone, less a quarter of V of everything absent.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from primo_pyro.program.protocols import Story
 
 __all__ = ["answers_differ", "collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
 
-MIN_ROWS = 50  # complete validation rows; on fewer a standard error says little
+MIN_ROWS = 50  # validation rows that have the modality; on fewer a standard error says little
 RIDGE = 0.1  # penalty of the ridge regression per row
 PROBE_ROWS = 2000  # complete training rows for the probe; more change little and cost time
-MATERIAL = 0.25  # share of a quantity that counts as a material failure, in all three checks
+MATERIAL = 0.25  # share of a quantity that counts as a failure, in all four checks
 LIMIT = 2.0  # standard errors
 
 ROWS_ENCODED = 512  # through the encoders
@@ -81,7 +81,7 @@ def diagnose(
     num_samples
         Draws per row.
     seed
-        Decides which training rows are looked at, and about the draws.
+        Selects the training rows that are used, and the draws.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def _features(model, x: Modalities, without: str | None) -> np.ndarray:
 
 
 def collapse(gain: np.ndarray, possible: np.ndarray, modality: str) -> dict[str, Any]:
-    """Whether a latent has collapsed, from what the modality gains each row ``[N]`` in log loss.
+    """Whether a latent has collapsed, from the gain in log loss of each row ``[N]`` by the modality.
 
     ``measured`` is the mean gain of the model, ``reference`` that of the probe.
 
@@ -281,8 +281,8 @@ def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
         said = ", ".join(f"{line.modality} in {line.rows:.0f}" for line in unchecked.itertuples())
         warnings.warn(
             f"Too few validation rows have a modality to check its latent ({said}); expected at least "
-            f"{MIN_ROWS}. Raise validation_fraction, bring more rows, or trust its V only as far as "
-            "impact_gap on new rows bears it out.",
+            f"{MIN_ROWS}. Raise validation_fraction, add rows, or compare V with the realised change "
+            "on new rows (impact_gap).",
             FewRowsWarning,
             stacklevel=stacklevel + 1,
         )
@@ -292,7 +292,7 @@ SAYS = {
     "collapse": (
         CollapseWarning,
         "The latent of {modality!r} has collapsed: on validation rows {modality!r} lowers the log "
-        "loss by {measured:.3f} nats, and that of a logistic regression on the encoders' output by "
+        "loss by {measured:.3f} nats, and that of a linear model on the encoders' output by "
         "{reference:.3f}",
         "Predictions with it are hardly better than without, and V says nothing about it. Use "
         "objective='calibrated'; if that is in use, train longer, raise learning_rate, or lower tie and "
@@ -300,24 +300,24 @@ SAYS = {
     ),
     "impact stays": (
         CollapseWarning,
-        "V hardly falls once {modality!r} is revealed: on validation rows it is {reference:.3f} without it, and "
-        "a spread of {measured:.3f} remains with it",
-        "It then measures label noise, or a latent without shape, and not what is missing. Use "
-        "objective='calibrated'; if that is in use, train longer, raise forecast or num_particles, or lower "
-        "latent_dim. Trust the gap of impact_gap rather than V.",
+        "V hardly falls once {modality!r} is revealed: on validation rows it is {reference:.3f} without it, "
+        "and a spread of {measured:.3f} remains with it",
+        "V then measures noise of the label rather than what the modality tells. Use "
+        "objective='calibrated'; if that is in use, train longer, raise forecast or spread_penalty, or lower "
+        "latent_dim. Use the gap of impact_gap in place of V.",
     ),
     "answers differ": (
         CollapseWarning,
-        "Predictions depend on what is asked about: with {modality!r} alone they lie {measured:.3f} from those "
-        "that ask about everything absent, where V of everything is {reference:.3f}",
-        "V of single modalities is then not to be trusted. Train longer, or bring more rows.",
+        "Predictions depend on what is asked about: those that ask about {modality!r} alone are at a "
+        "distance of {measured:.3f} from those that ask about everything absent, whose V is {reference:.3f}",
+        "V of single modalities is then not reliable. Train longer, or add rows.",
     ),
     "overfit": (
         OverfitWarning,
         "With {modality} hidden the log loss is {measured:.3f} on training rows and {reference:.3f} on "
         "validation rows",
-        "What is always present has been memorised, and on new rows V is too small. Raise dropout or "
-        "weight_decay, lower max_epochs or patience, or bring more rows; calibrate_impact mends the scale "
+        "The other modalities have been memorised, and on new rows V is too small. Raise dropout or "
+        "weight_decay, lower max_epochs or patience, or add rows; calibrate_impact corrects the scale "
         "of V.",
     ),
 }

@@ -1,9 +1,9 @@
-"""Saved estimators: parameters and what was learnt, without pickle, so that loading runs no foreign code.
+"""Saved estimators: parameters and what ``fit`` learnt, without pickle, so that loading runs no code.
 
 A folder of three files:
 
 ``weights.safetensors``
-    Every tensor of the model and the guide, the encoders and priors that they share only once.
+    Every tensor of the model and the guide; the encoders and priors that they share are stored once.
 ``settings.json``
     The constructor's parameters in their order, and what else ``fit`` learnt: classes, shapes, patterns of
     absence, history, impact calibration.
@@ -44,7 +44,7 @@ from primo_pyro.program.objective import Objective
 __all__ = ["FORMAT_VERSION", "MANIFEST", "SETTINGS", "WEIGHTS", "load_estimator", "save_estimator"]
 
 FORMAT = "primo_pyro.PrimoEstimator"
-FORMAT_VERSION = 2  # rises whenever a release could misread what another one wrote
+FORMAT_VERSION = 2  # raised whenever a release could misread what another one wrote
 
 MANIFEST, SETTINGS, WEIGHTS = "manifest.json", "settings.json", "weights.safetensors"
 NOT_IN_JSON = ("encoders", "callbacks")
@@ -266,7 +266,7 @@ def _check_sum(path: Path, expected: str) -> None:
 def _check_is_there(path: Path) -> None:
     if not path.is_file():
         raise SavedModelError(
-            f"{path} is not there; a saved model has {SETTINGS}, {WEIGHTS} and {MANIFEST}. Name the folder "
+            f"{path} does not exist; a saved model has {SETTINGS}, {WEIGHTS} and {MANIFEST}. Name the folder "
             "that save was given, and copy it as a whole."
         )
 
@@ -274,10 +274,10 @@ def _check_is_there(path: Path) -> None:
 def _checked_manifest(path: Path) -> dict:
     _check_is_there(path)
     manifest = _read_json(path)
-    seen = manifest.get("format"), manifest.get("format_version")
-    if seen != (FORMAT, FORMAT_VERSION):
+    found = manifest.get("format"), manifest.get("format_version")
+    if found != (FORMAT, FORMAT_VERSION):
         raise SavedModelError(
-            f"{path} says format {seen[0]!r}, version {seen[1]!r}; this release reads {FORMAT!r}, version "
+            f"{path} says format {found[0]!r}, version {found[1]!r}; this release reads {FORMAT!r}, version "
             f"{FORMAT_VERSION}. Load it by the release that saved it, or save it again by this one."
         )
     if set(manifest.get("sha256", ())) != {SETTINGS, WEIGHTS}:
@@ -334,7 +334,7 @@ def _beside(folder: Path) -> Path:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """A folder cannot be renamed onto one that is not empty: the old one steps aside first."""
+    """Put a folder in the place of another, which is moved away first: only an empty one can be replaced."""
     if not folder.exists():
         os.replace(new, folder)
         return

@@ -34,7 +34,7 @@ class Schedule:
     """How long and how fast to train; its defaults are those of all estimators.
 
     The learning rate follows half a cosine from ``learning_rate`` to nearly 0 at ``max_epochs``. With
-    ``patience``, training stops when the validation score has not improved for so many epochs.
+    ``patience``, training stops when the validation score has not improved for that many epochs.
     """
 
     max_epochs: int = 60
@@ -95,17 +95,17 @@ def train(
     x, y
         Training rows, and labels ``[N]`` as the loss takes them.
     seed
-        Decides about the order of rows and every draw.
+        Decides the order of rows and every draw.
     warm_up
         Share of training during which KL terms and factors rise linearly from 0 to full weight.
     score
         Called after each epoch; what it returns goes into the history, and its ``"val_log_loss"`` decides
-        about the best epoch and early stopping. Without it the last epoch is the best.
+        the best epoch and early stopping. Without it the last epoch is the best.
     callbacks
-        Each is called with the epoch's row of the history; a true answer ends the training.
+        Each is called with the epoch's row of the history; a true return value ends the training.
     checkpoint
-        File that is written after every epoch and removed at the end. Where it is there already, training
-        goes on from it, to the very parameters that an unbroken run would have reached.
+        File that is written after every epoch and removed at the end. Where it exists already,
+        training continues from it, and reaches the parameters that an uninterrupted run would have reached.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def train(
     """
     device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
-    # foreach: the very numbers of the default, in less time.
+    # foreach gives the numbers of the default, in less time.
     optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, foreach=True)
     state = State()
     identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])
@@ -133,10 +133,10 @@ def train(
     with (
         bar,
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        pyro.get_param_store().scope(),  # Pyro lists parameters there under names that say nothing outside
+        pyro.get_param_store().scope(),  # Pyro registers parameters under names that have no meaning outside
         warnings.catch_warnings(),
     ):
-        # Frozen parameters of an encoder are as they should be.
+        # Frozen parameters of an encoder are not registered, which is as intended.
         warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
@@ -175,7 +175,7 @@ def _run_epoch(
     epoch: int,
 ) -> dict[str, float]:
     loss.train()
-    # Batches of nearly equal size: none is left with a single row, which batch normalisation cannot use.
+    # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
     batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
     sums: dict[str, Tensor] = {}
     for step, rows in enumerate(batches):
@@ -213,7 +213,7 @@ def _has_stopped(state: State, schedule: Schedule) -> bool:
 
 
 def _fingerprint(loss: nn.Module, x: Modalities, y: np.ndarray) -> list:
-    """Cheap, and different for any networks or rows that one would train by mistake."""
+    """Cheap to compute, and different for other networks, rows or labels."""
     return [
         repr(loss),
         len(x),
@@ -237,7 +237,7 @@ def _save(
         "state": asdict(state),
     }
     torch.save(content, partial)
-    os.replace(partial, path)  # a run that is killed here leaves the last whole checkpoint
+    os.replace(partial, path)  # a run that is killed here leaves the last complete checkpoint
 
 
 def _resume(

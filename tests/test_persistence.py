@@ -288,7 +288,7 @@ def test_manifest_without_checksums(saved, checksums):
 @pytest.mark.parametrize("name", [WEIGHTS, SETTINGS, MANIFEST])
 def test_missing_file(saved, name):
     (saved / name).unlink()
-    with pytest.raises(SavedModelError, match=rf"{name} is not there.*copy it as a whole"):
+    with pytest.raises(SavedModelError, match=rf"{name} does not exist.*copy it as a whole"):
         PrimoClassifier.load(saved)
 
 

@@ -1,3 +1,3 @@
-"""What predictions and impact are worth: arrays and frames in, numbers, frames, pictures and a page out."""
+"""Analysis of predictions and impact: arrays and frames in; numbers, frames, pictures and a report out."""
 
 __all__ = ["acquisition", "calibration", "clusters", "impact", "plots", "report", "scores"]

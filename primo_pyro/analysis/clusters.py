@@ -1,4 +1,4 @@
-"""Plausible labels: the few different predictions that the absent modality could lead to.
+"""Plausible labels: the few different predictions that revealing the absent modality could lead to.
 
 The K draws of one row are K vectors of logits. A mixture finds the groups among them, and each group is
 named after the label that it predicts on average (Section 2.2 of the paper). Per row::
@@ -10,7 +10,7 @@ named after the label that it predicts on average (Section 2.2 of the paper). Pe
 
 fitted by variational inference (Blei and Jordan 2006; Bishop 2006, Section 10.2) with the priors of
 scikit-learn's ``BayesianGaussianMixture``: alpha = 1/T, one pseudo-observation for the mean, a Wishart prior
-of D = C - 1 degrees of freedom at the row's own covariance. Tests hold it against that class.
+of D = C - 1 degrees of freedom at the row's own covariance. Tests compare it with that class.
 
 Many rows are fitted at once. A Gaussian's log density is linear in phi(a) = (1, a, a a^T), so that with phi
 computed once, both steps of an iteration are one stacked matrix product each: phi times the natural
@@ -36,7 +36,7 @@ from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
 
 __all__ = ["FLAT", "fit_mixtures", "joined", "label_shares", "plausible_labels", "share_agreement"]
 
-FLAT = 0.01  # below this V no cluster of the smallest weight worth keeping could change a label
+FLAT = 0.01  # draws of a row with a lower V predict practically the same, and are one cluster
 MAX_CONTRASTS = 16  # with more classes: the principal contrasts; a full covariance of more outgrows K draws
 FLOOR = 1e-6  # added to every variance of a cluster, in squared logits
 MAX_ITERATIONS = 100
@@ -98,7 +98,7 @@ def plausible_labels(
 
     Examples
     --------
-    A row that could turn out either way, and one that is settled:
+    A row whose draws predict either label, and one whose draws agree:
 
     >>> random = np.random.default_rng(0)
     >>> undecided = random.normal([2.0, -2.0], 0.3, size=(100, 2)) * np.repeat([1, -1], [70, 30])[:, None]
@@ -196,7 +196,7 @@ def label_shares(frame: pd.DataFrame, classes: Sequence | np.ndarray, by: str = 
 def share_agreement(first: ArrayLike, second: ArrayLike) -> float:
     """1 less the total variation distance between two tables of label shares ``[N, C]``, mean over rows.
 
-    Of two seeds it says how far plausible labels hang on the first guess of the mixture.
+    Between two seeds it says how little plausible labels depend on the first guess of the mixture.
 
     >>> first = pd.DataFrame({"a": [1.0, 0.5], "b": [0.0, 0.5]})
     >>> share_agreement(first, first)
@@ -263,7 +263,7 @@ def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray
     points = points @ axes
     resp = _first_guess(points, max_clusters, seed)
 
-    # In units of each axis' own spread all numbers are near 1, and phi loses nothing by its squares.
+    # In units of each axis' own spread all numbers are near 1, so that the squares in phi lose no precision.
     variance = np.maximum(variance, 0)
     unit = variance + FLOOR
     phi = _features(points / np.sqrt(unit)[:, None])  # [N, K, F]
@@ -279,8 +279,8 @@ def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray
         np.exp(resp, out=resp)
         resp /= resp.sum(-1, keepdims=True)
         previous, size = size, resp.sum(1)
-        # Rows that have settled leave. Looking only now and then saves copies of phi, and looking at fixed
-        # times keeps a row's result apart from the rows beside it.
+        # Rows that have converged are taken out. Checking every few iterations saves copies of phi, and
+        # checking at fixed iterations keeps a row's result independent of the rows beside it.
         if iteration % LOOK_EVERY == 0:
             result[active] = resp
             go_on = abs(size - previous).sum(1) / 2 >= TOLERANCE * phi.shape[1]
@@ -298,7 +298,7 @@ def _features(points: np.ndarray) -> np.ndarray:
 
 
 def _natural_parameters(statistics: np.ndarray, prior: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """One M step: sums of phi per cluster ``[N, T, F]`` in, ``[N, F, T]`` out.
+    """One M step: sums of phi per cluster ``[N, T, F]`` in, natural parameters ``[N, F, T]`` out.
 
     phi times the result is E[log pi_t] + E[log Normal(a; mu_t, Lambda_t^-1)], up to a constant. ``prior``
     and ``floor`` ``[N, D]`` are the diagonals of the Wishart prior's covariance and of what is added to each
@@ -331,7 +331,7 @@ def _natural_parameters(statistics: np.ndarray, prior: np.ndarray, floor: np.nda
     log_lambda = digamma((degrees[..., None] - diagonal) / 2).sum(-1) - dim * np.log(degrees)
     slope = (precision @ mean[..., None])[..., 0]
     constant = log_weight + (log_det + log_lambda - dim / precision_of_mean - (slope * mean).sum(-1)) / 2
-    # a_i a_j stands for both orders of i and j, so off the diagonal the half of the square is gone.
+    # a_i a_j stands for both orders of i and j, so off the diagonal the factor 1/2 of the square cancels.
     square = precision[..., i, j] * np.where(i == j, -0.5, -1.0)
     return np.concatenate([constant[..., None], slope, square], axis=-1).swapaxes(1, 2)
 

@@ -1,4 +1,4 @@
-"""Impact: V as a frame, what really changed beside it, and what must hold of both."""
+"""V as a frame, the realised change beside it, and the bounds that hold for both."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Revealed:
 
 
 def impact_gap(revealed: Revealed, outcome: Outcome) -> pd.DataFrame:
-    """V of hidden modalities, and what revealing them really changed.
+    """V of hidden modalities, and the realised change once they are revealed.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def uncertainty(
         H(p)  =  E_z H(p(. | z))  +  [H(p) - E_z H(p(. | z))]
         total =  aleatoric        +  resolvable
 
-    The last term is the mutual information of y and z given what is there: the expected drop in log loss if
+    The last term is the mutual information of y and z given what is present: the expected drop in log loss if
     the modality were revealed.
 
     Parameters
@@ -135,8 +135,8 @@ def impact_bounds(
 ) -> pd.DataFrame:
     """Check the bounds on the realised change, on rows whose modality was hidden and then revealed.
 
-    If p(z | x_o) is the mixture of its completions p(z | x_o, x_m), then the prediction now is the mean of
-    the predictions to come, and by the triangle inequality and Jensen's::
+    If p(z | x_o) is the mixture of its completions p(z | x_o, x_m), then the missing prediction is the
+    mean of the complete predictions, and by the triangle inequality and Jensen's::
 
         V_missing - E[V_complete | x_o]  <=  E[realised change | x_o]  <=  V_missing
 
@@ -156,8 +156,8 @@ def impact_bounds(
     DataFrame
         A line per group: ``rows``, ``lower`` and ``upper`` bound, ``realised`` change and its standard error
         ``realised_se``; ``violation``, how far it lies outside (0 within); ``drift``, the total variation
-        distance between the mean predictions without and with the modality: 0 in expectation under the
-        assumption, which a larger one refutes, and ``drift_noise``, what chance alone would make of it.
+        distance between the mean predictions without and with the modality, which the assumption says is 0
+        in expectation, and ``drift_noise``, its expected value under the assumption, by chance alone.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def impact_bounds(
 
     Examples
     --------
-    A prediction of 0.5 that turns out to be 0.9 or 0.1:
+    A prediction of 0.5 that becomes 0.9 or 0.1:
 
     >>> now, then = np.full((100, 2), 0.5), np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
     >>> impact_bounds(np.full(100, 0.42), np.full(100, 0.05), now, then, bins=1).round(2)

@@ -33,7 +33,7 @@ __all__ = ["Findings", "rows_to_show", "write_report"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What a page tells, about N complete rows whose modality was hidden and then revealed.
+    """What a page reports about N complete rows whose modality was hidden and then revealed.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Findings:
     gap
         ``impact_missing, impact_complete, gap, realised_change, flip`` of each row.
     cards
-        The rows shown one by one: positions, the highest V first.
+        The rows that are described one by one: positions, the highest V first.
     shares
         Plausible label shares of these rows ``[cards, C]``.
     """
@@ -78,7 +78,7 @@ def rows_to_show(impact: np.ndarray, count: int = 3) -> np.ndarray:
 
 
 def write_report(findings: Findings, folder: str | PathLike[str]) -> Path:
-    """Write ``report.html`` into ``folder``, which is made where it does not exist; its path comes back."""
+    """Write ``report.html`` into ``folder``, which is made where it does not exist, and return its path."""
     path = Path(folder) / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_page(findings), encoding="utf-8")
@@ -168,7 +168,7 @@ def _card(f: Findings, i: int) -> str:
 def _picture(
     draw: Callable[..., Axes], *args: Any, size: tuple[float, float] = (6.4, 4.2), about: str = ""
 ) -> str:
-    """An ``img`` that holds its own bytes; what the title says is its text for readers who cannot see it."""
+    """An ``img`` that holds its own bytes; its title is the text for readers who cannot see it."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     ax = draw(*args, ax=figure.subplots())
@@ -209,28 +209,28 @@ dd { margin: 0; text-align: right }
 </style>
 </head><body>
 <h1>The worth of $modality</h1>
-<p class=lead>In $rows rows with all modalities, $modality was hidden, its impact foretold, and then revealed.
-The foretold change of the prediction is $mean_impact on average (0: none, 1: complete), and revealing it
-changed the predicted label of $flips of the rows.</p>
+<p class=lead>In $rows rows with all modalities, $modality was hidden, its impact V predicted, and then
+revealed. V, the expected change of the prediction, is $mean_impact on average (total variation distance, 0 to
+1), and revealing it changed the predicted label of $flips of the rows.</p>
 <h2>Predictions without and with $modality</h2>
-<table><thead><tr><td></td><th scope=col>missing</th><th scope=col>present</th></tr></thead>
+<table><thead><tr><td></td><th scope=col>missing</th><th scope=col>complete</th></tr></thead>
 <tbody>$scenarios</tbody></table>
 <p>$classes classes. Low is good for log loss, Brier score and calibration error, high for the others. V is no
-score: it says how far predictions would move once what is missing is known.</p>
-<h2>Who would gain from it</h2>
+score: it says how far predictions are expected to move once $modality is revealed.</p>
+<h2>For which rows to reveal it</h2>
 <div class=two><figure>$ecdf<figcaption>Each line says what share of the rows has at most a certain V. The
-further right, the more predictions hang on what is not known.</figcaption></figure>
+further right, the more predictions depend on what is not known.</figcaption></figure>
 <figure>$curve<figcaption>Each score says for which rows to reveal $modality first. With $share of the rows
 revealed, the share of the whole gain is: $recovered. The oracle knows the labels.</figcaption></figure></div>
-<h2>Can V be trusted</h2>
-<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dashed line, what was
-foretold happened.</figcaption></figure>
-<div><p>Realised over foretold change: <b>$slope</b> (1 is right).</p><p>Rank correlation of both:
+<h2>Does V predict the change</h2>
+<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dashed line the
+realised change equals the expected change.</figcaption></figure>
+<div><p>Realised over expected change: <b>$slope</b> (1 is right).</p><p>Rank correlation of both:
 <b>$rank</b>.</p> <p>The tenth of the rows with the highest V changed <b>$lift</b> times as much as all
 rows.</p> <p>The realised change lies between V missing - V complete and V missing, give or take two standard
 errors, in <b>$inside</b> groups of rows.</p></div></div>
 <h2>Rows with the highest V</h2>
-<p>Bars: the labels that the prediction could turn to, by the share of the groups of plausible outcomes.</p>
+<p>Bars: the plausible labels of the row, by the share of the clusters of draws that predict each.</p>
 <div class=cards>$highest</div>
 <h2>Rows with the lowest V</h2>
 <div class=cards>$lowest</div>

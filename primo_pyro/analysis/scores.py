@@ -1,4 +1,4 @@
-"""Scores of predictions: arrays in, numbers and tidy frames out, whatever made the predictions."""
+"""Scores of predictions by any method: arrays in, numbers and tidy frames out."""
 
 from __future__ import annotations
 
