@@ -26,6 +26,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.objective import Objective
+from primo_pyro.program.protocols import Story
 from primo_pyro.program.regulariser import (
     Priors,
     priors_of,
@@ -34,7 +35,7 @@ from primo_pyro.program.regulariser import (
     tells_the_default_story,
 )
 
-__all__ = ["Loss", "LossParts", "TrainingModel", "log_ratios"]
+__all__ = ["Loss", "LossParts", "TrainingModel", "asked_at_random", "log_ratios"]
 
 
 class TrainingModel(PyroModule):
@@ -136,8 +137,7 @@ class Loss(nn.Module):
         model, objective = self.training_model.model, self.training_model.objective
         h = encode(model, x)  # once, for model, guide and R
         if len(model.optional) > 1:
-            absent = {m: ~h.present[m] for m in model.optional}
-            h = h.ask(random_sets(absent, alone=1 / 3, everything=1 / 3))
+            h = h.ask(asked_at_random(model, h))
         priors = priors_of(model, h)
         terms = self.training_model.terms(h, y, priors)
         self.parts = {name: term.detach().mean() for name, term in terms.items()}
@@ -152,6 +152,20 @@ class Loss(nn.Module):
         self.parts["nll_y"] = -log_p.detach().mean()
         log_weights = log_p + self.strength * sum(ratios.values())
         return rest - self.bound.elbo.average(log_weights, partial(model.something_absent, h)).sum()
+
+
+def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
+    """For each row a random set of absent modalities to ask about: modality to booleans ``[B]``.
+
+    One alone, all or any of them, as questions about single modalities, predictions and questions about sets
+    have it. A quarter of the rows that have an optional modality asks about nothing: so they stand in R when
+    the modality is revealed.
+    """
+    absent = {m: ~h.present[m] for m in model.optional}
+    asked = random_sets(absent, alone=1 / 3, everything=1 / 3)
+    has_some = torch.stack([h.present[m] for m in model.optional]).any(0)
+    nothing = has_some & (torch.rand(len(h), device=has_some.device) < 0.25)
+    return {m: rows & ~nothing for m, rows in asked.items()}
 
 
 def log_ratios(
