@@ -20,6 +20,7 @@ zero.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -257,6 +258,8 @@ class TrainingModel(PyroModule):
         # Without a latent no encoder is heard through noise, and the loss is plain cross-entropy.
         alone = model.encoder if objective.auxiliary and len(model.prior) else ()
         self.heads = nn.ModuleDict({name: _head(model) for name in alone})
+        # What an outcome learns, as cut points, fits how much one predictor knows: each head has its own.
+        self.outcomes = nn.ModuleDict({name: copy.deepcopy(model.outcome) for name in alone})
 
     def extra_repr(self) -> str:
         """What it is trained for, so that a checkpoint of another objective is recognised."""
@@ -272,7 +275,7 @@ class TrainingModel(PyroModule):
                 pyro.factor(name, -part)
             if y is not None:
                 for m, head in self.heads.items():
-                    log_p = model.outcome.distribution(head(h.values[m])).log_prob(y)
+                    log_p = self.outcomes[m].distribution(head(h.values[m])).log_prob(y)
                     pyro.factor(f"auxiliary_{m}", self.objective.auxiliary * h.present[m] * log_p)
             return model.story(h, y)
 
