@@ -241,8 +241,8 @@ def test_averages_of_probabilities_sum_to_one():
 def trained_ordinal(num_classes=5):
     outcome = Ordinal(num_classes).double()
     with torch.no_grad():
-        outcome.first_cut.add_(0.3)
-        outcome.raw_gaps.add_(torch.randn(num_classes - 2))
+        outcome.first_cut.add_(0.3 / outcome.PACE)
+        outcome.raw_gaps.add_(torch.randn(num_classes - 2) / outcome.PACE)
     return outcome
 
 

@@ -67,9 +67,8 @@ class TrainingModel(PyroModule):
         """What training takes off the bound, by names ``[B]``: R and the encoders' own log losses."""
         parts = regulariser(self.model, h, self.objective, priors)
         if y is not None:
-            distribution = self.model.outcome.distribution
             for m, head in self.heads.items():
-                log_p = distribution(head(h.values[m])).log_prob(y)
+                log_p = self.outcomes[m].distribution(head(h.values[m])).log_prob(y)
                 parts[f"auxiliary_{m}"] = -self.objective.auxiliary * h.present[m] * log_p
         return parts
 

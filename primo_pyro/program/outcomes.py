@@ -203,6 +203,9 @@ class Ordinal(Categorical):
 
     name = "ordinal"
     parameters_site = "score"
+    # Adam moves a number by about the learning rate a step, and a score by the sum of what many weights do.
+    # In tenths the cut points keep up with the scores, whose spread they are to follow.
+    PACE = 10.0
 
     def __init__(self, num_classes: int):
         super().__init__(num_classes)
@@ -210,13 +213,14 @@ class Ordinal(Categorical):
         self.largest_impact = 0.5
         # At a score of 0 all classes are equally probable.
         cuts = torch.logit(torch.arange(1, num_classes) / num_classes)
-        self.first_cut = nn.Parameter(cuts[:1].clone())
-        self.raw_gaps = nn.Parameter(torch.log(torch.expm1(cuts.diff())))  # softplus of it is the gap
+        self.first_cut = nn.Parameter(cuts[:1] / self.PACE)
+        self.raw_gaps = nn.Parameter(torch.log(torch.expm1(cuts.diff())) / self.PACE)
 
     @property
     def cuts(self) -> Tensor:
         """The cut points t ``[C - 1]``, in rising order."""
-        return torch.cat([self.first_cut, self.first_cut + F.softplus(self.raw_gaps).cumsum(0)])
+        first, gaps = self.PACE * self.first_cut, F.softplus(self.PACE * self.raw_gaps)
+        return torch.cat([first, first + gaps.cumsum(0)])
 
     def log_probabilities(self, parameters: Tensor) -> Tensor:
         """``[..., 1] -> [..., C]``; finite for scores far beyond the cut points too."""
