@@ -74,8 +74,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             return self.outcome
         if self.outcome not in CLASSIFIED:
             raise LabelError(
-                f"outcome is {self.outcome!r}; expected one of {', '.join(map(repr, CLASSIFIED))}, or a class. "
-                "Choose one of them; for numbers use PrimoRegressor."
+                f"outcome is {self.outcome!r}; expected one of {', '.join(map(repr, CLASSIFIED))}, or a "
+                "class. Choose one of them; for numbers use PrimoRegressor."
             )
         return outcome_named(self.outcome)
 
@@ -102,8 +102,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         decided = self.model_.outcome.decide(p)
         if decided is None:
             raise LabelError(
-                f"Labels of the outcome {self.model_.outcome.name!r} cannot be counted; expected an outcome with "
-                "a most probable label. Use predict_proba, or PrimoRegressor for numbers."
+                f"Labels of the outcome {self.model_.outcome.name!r} cannot be counted; expected an outcome "
+                "with a most probable label. Use predict_proba, or PrimoRegressor for numbers."
             )
         return self.labels_.decode(decided)
 
