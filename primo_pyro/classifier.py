@@ -102,8 +102,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         decided = self.model_.outcome.decide(p)
         if decided is None:
             raise LabelError(
-                f"Labels of the outcome {self.model_.outcome.name!r} cannot be counted; expected an outcome with "
-                "a most probable label. Use predict_proba, or PrimoRegressor for numbers."
+                f"Labels of the outcome {self.model_.outcome.name!r} cannot be counted; expected an outcome "
+                "with a most probable label. Use predict_proba, or PrimoRegressor for numbers."
             )
         return self.labels_.decode(decided)
 

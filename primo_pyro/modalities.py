@@ -73,12 +73,13 @@ class Modalities:
             blocks = _split_columns(blocks, columns)
         elif columns is not None:
             raise ModalityError(
-                f"columns was given with blocks of type {type(blocks).__name__}; expected one DataFrame. Pass "
-                "the DataFrame as blocks, or leave columns out."
+                f"columns was given with blocks of type {type(blocks).__name__}; expected one DataFrame. "
+                "Pass the DataFrame as blocks, or leave columns out."
             )
         if not isinstance(blocks, Mapping) or not blocks:
             raise ModalityError(
-                f"blocks is {type(blocks).__name__} ({blocks!r:.60}); expected a mapping from names to values, "
+                f"blocks is {type(blocks).__name__} ({blocks!r:.60}); expected a mapping from names to "
+                "values, "
                 'with at least one entry. Write Modalities({"x": values}).'
             )
         present = dict(present or {})
@@ -178,8 +179,8 @@ class Modalities:
         dropped = np.ones(len(self), bool) if where is None else _as_booleans("where", where)
         if len(dropped) != len(self):
             raise ModalityError(
-                f"where has {len(dropped)} entries; expected {len(self)}, as many as rows. Give one boolean a "
-                "row, True where the modality is to be dropped."
+                f"where has {len(dropped)} entries; expected {len(self)}, as many as rows. Give one boolean "
+                "a row, True where the modality is to be dropped."
             )
         present = dict(self.present)
         for name in names:
@@ -265,8 +266,8 @@ RowsLike = Modalities | Mapping[str, ArrayLike | None] | ArrayLike
 def _check_name(name: object, known: Iterable[str]) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise ModalityError(
-            f"{name!r} cannot name a modality; expected an identifier. Use letters, digits and underscores, as "
-            "in 'first_day'."
+            f"{name!r} cannot name a modality; expected an identifier. Use letters, digits and underscores, "
+            "as in 'first_day'."
         )
     if name not in known:
         raise ModalityError(
@@ -329,8 +330,8 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         )
     if array.ndim == 0:
         raise ModalityError(
-            f"Modality {name!r} is a single number; expected a value for each row. Give values of shape [rows, "
-            "features]."
+            f"Modality {name!r} is a single number; expected a value for each row. Give values of shape "
+            "[rows, features]."
         )
     # Other byte orders and extended precision are nothing that torch reads.
     native = np.dtype(float) if array.dtype.char == "g" else array.dtype.newbyteorder("=")
@@ -359,8 +360,8 @@ def _common_length(given: Mapping[str, np.ndarray | None], present: Mapping[str,
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name}: {rows} rows" for name, rows in lengths.items())
         raise ModalityError(
-            f"The modalities differ in length ({found}); expected as many rows in each. Give one entry a row; "
-            "where a modality is absent, fill the row with NaN."
+            f"The modalities differ in length ({found}); expected as many rows in each. Give one entry a "
+            "row; where a modality is absent, fill the row with NaN."
         )
     return next(iter(lengths.values()))
 
@@ -385,6 +386,7 @@ def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None)
     if infinite.any():
         raise ModalityError(
             f"Modality {name!r}: {int(infinite.sum())} of {len(values)} rows hold infinities or values above "
-            f"{LARGEST:.2g} (first: row {int(infinite.argmax())}); expected finite numbers. Replace or clip them."
+            f"{LARGEST:.2g} (first: row {int(infinite.argmax())}); expected finite numbers. Replace or clip "
+            "them."
         )
     return present

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,10 +30,25 @@ from tqdm import tqdm
 
 from primo_pyro.data.mnist import Mnist, load_mnist
 from primo_pyro.data.sounds import Noise, SpokenDigits, load_noise, load_spoken_digits
-from primo_pyro.data.source import cache_folder, homes, replacing, sha256_of
+from primo_pyro.data.source import AnyPath, cache_folder, homes, replacing, sha256_of
 from primo_pyro.data.splits import Part, Splits
 from primo_pyro.errors import DataFileError
 from primo_pyro.modalities import Modalities
+
+__all__ = [
+    "CLASSES",
+    "SAMPLES",
+    "SIDE",
+    "SNR_DB",
+    "Mixer",
+    "Settings",
+    "build_avmnist",
+    "load_avmnist",
+    "principal_components",
+    "project",
+    "spectrograms",
+    "write_avmnist",
+]
 
 SNR_DB = -18.0
 FILE_ROWS = {"train": 60_000, "test": 10_000}
@@ -73,7 +89,14 @@ class Settings:
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def load_avmnist(path=None, rows=None, snr_db=SNR_DB, seed=0, n_jobs=-1, verbose=1) -> Splits:
+def load_avmnist(
+    path: AnyPath | None = None,
+    rows: int | None = None,
+    snr_db: float = SNR_DB,
+    seed: int = 0,
+    n_jobs: int = -1,
+    verbose: int = 1,
+) -> Splits:
     """AV-MNIST from the usual folder, or else from a build of it in the per-user cache.
 
     Parameters
@@ -137,7 +160,14 @@ def load_avmnist(path=None, rows=None, snr_db=SNR_DB, seed=0, n_jobs=-1, verbose
 
 
 def build_avmnist(
-    folder, path=None, snr_db=SNR_DB, rows=None, seed=0, separate_pca=False, n_jobs=-1, verbose=1
+    folder: AnyPath,
+    path: AnyPath | None = None,
+    snr_db: float = SNR_DB,
+    rows: int | None = None,
+    seed: int = 0,
+    separate_pca: bool = False,
+    n_jobs: int = -1,
+    verbose: int = 1,
 ) -> Path:
     """Build AV-MNIST in the usual layout from MNIST, the Free Spoken Digit Dataset and ESC-10.
 
@@ -181,11 +211,13 @@ def build_avmnist(
     >>> import tempfile
     >>> build_avmnist(tempfile.mkdtemp())  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    primo_pyro.errors.DataFileError: ... exists already. Remove it, or give the name of a new folder.
+    primo_pyro.errors.DataFileError: ... exists already; expected a new folder. Remove it, or give another ...
     """
     folder = Path(folder)
     if folder.exists():
-        raise DataFileError(f"{folder} exists already. Remove it, or give the name of a new folder.")
+        raise DataFileError(
+            f"{folder} exists already; expected a new folder. Remove it, or give another name."
+        )
     _build(folder, _settings(snr_db, rows, seed, separate_pca), path, n_jobs, verbose)
     return folder
 
@@ -203,31 +235,31 @@ def _check_build(folder: Path) -> None:
         checksums = json.loads((folder / SETTINGS).read_text())["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataFileError(
-            f"{folder / SETTINGS} is truncated or was edited ({error!r}). Remove {folder}, and it "
-            "is built again."
+            f"{folder / SETTINGS} is truncated or was edited ({error!r}); expected checksums. Remove "
+            f"{folder}, and it is built again."
         ) from error
     for name, expected in checksums.items():
-        seen = sha256_of(folder / name) if (folder / name).is_file() else "none (it is not there)"
-        if seen != expected:
+        found = sha256_of(folder / name) if (folder / name).is_file() else "none (no such file)"
+        if found != expected:
             raise DataFileError(
-                f"{folder / name} is truncated or was edited: its content has sha256 {seen}, but "
-                f"{expected} was expected. Remove {folder}, and it is built again."
+                f"{folder / name} is truncated or was edited: its content has sha256 {found}; expected "
+                f"{expected}. Remove {folder}, and it is built again."
             )
 
 
-def _read(folder: Path, rows, seed) -> Splits:
+def _read(folder: Path, rows: int | None, seed: int) -> Splits:
     if (folder / SETTINGS).is_file():
         _check_build(folder)
     x, y = [], []
-    for part in FILE_ROWS:
-        labels = _map(folder / f"{part}_labels.npy", ())
+    for file in FILE_ROWS:
+        labels = _map(folder / f"{file}_labels.npy", ())
         if labels.dtype.kind not in "iuf" or not np.isin(labels, np.arange(10)).all():
             raise DataFileError(
-                f"{folder}/{part}_labels.npy holds other values than the digits 0 to 9. Get it again."
+                f"{folder}/{file}_labels.npy holds other values; expected the digits 0 to 9. Get it again."
             )
         n = len(labels)
-        image = _bytes_or_reals(_map(folder / "image" / f"{part}_data.npy", (784,), n))
-        audio = _bytes_or_reals(_map(folder / "audio" / f"{part}_data.npy", (SIDE, SIDE), n))
+        image = _bytes_or_reals(_map(folder / "image" / f"{file}_data.npy", (784,), n))
+        audio = _bytes_or_reals(_map(folder / "audio" / f"{file}_data.npy", (SIDE, SIDE), n))
         x.append(Modalities({"image": image.reshape(n, 1, 28, 28), "audio": audio.reshape(n, 1, SIDE, SIDE)}))
         y.append(labels.astype(np.int64))
     n_train, n_test = map(len, y)
@@ -240,28 +272,30 @@ def _read(folder: Path, rows, seed) -> Splits:
     if rows is not None:
         at = _thin(at, rows / (n_train + n_test), seed)
 
-    def part(name):
+    def part(name: str) -> Part:
         which = int(name == "test")
         numbers = at[name] - n_train * which
-        if rows is None:  # a slice leaves the bytes in the file
-            numbers = slice(numbers[0], numbers[-1] + 1)
-        return Part(x[which][numbers], y[which][numbers])
+        # A slice leaves the bytes in the file.
+        chosen = numbers if rows is not None else slice(numbers[0], numbers[-1] + 1)
+        return Part(x[which][chosen], y[which][chosen])
 
     return Splits("avmnist", part("train"), part("validation"), part("test"), CLASSES, at, ABOUT)
 
 
 def _map(path: Path, shape: tuple[int, ...], rows: int | None = None) -> np.ndarray:
-    """The array in a file, mapped, of the wanted shape behind its rows."""
+    """The array in a file, mapped; ``shape`` is that of a row."""
     try:
         # Copy on write: a tensor may be made of it, and nothing gets into the file.
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
-        raise DataFileError(f"{path} is not there; the rest of the folder is. Get it again.") from None
+        raise DataFileError(f"{path} is missing; expected it beside the other files. Get it again.") from None
     except (ValueError, EOFError) as error:
-        raise DataFileError(f"{path} is truncated or no array of numbers ({error}). Get it again.") from error
+        raise DataFileError(
+            f"{path} cannot be read ({error}); expected an array of numbers. Get it again."
+        ) from error
     if array.shape[1:] != shape or (rows is not None and len(array) != rows) or len(array) == 0:
-        wanted = ["rows" if rows is None else rows, *shape]
-        raise DataFileError(f"{path} has shape {list(array.shape)}; {wanted} was wanted. Get it again.")
+        expected = ["rows" if rows is None else rows, *shape]
+        raise DataFileError(f"{path} has shape {list(array.shape)}; expected {expected}. Get it again.")
     return array
 
 
@@ -277,12 +311,12 @@ def _bytes_or_reals(array: np.ndarray) -> np.ndarray:
     return values
 
 
-def _thin(at: dict[str, np.ndarray], share: float, seed) -> dict[str, np.ndarray]:
+def _thin(at: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
     """A random share of each part's rows, still in file order."""
     if not 0 < share <= 1:
         raise DataFileError(
-            f"{share:.3g} times the rows of the file were asked for. Ask for at least one "
-            "and at most all of them."
+            f"rows asks for {share:.3g} times the rows of the file; expected a share of them. Ask for at "
+            "least one and at most all."
         )
     random = np.random.default_rng(seed)
     return {
@@ -294,24 +328,30 @@ def _thin(at: dict[str, np.ndarray], share: float, seed) -> dict[str, np.ndarray
 # ---------------------------------------------------------------------------------------------- building
 
 
-def _settings(snr_db, rows, seed, separate_pca) -> Settings:
+def _settings(snr_db: float, rows: int | None, seed: int, separate_pca: bool) -> Settings:
     total = sum(FILE_ROWS.values())
     rows = total if rows is None else rows
     if not 14 <= rows <= total:  # 12 training rows, of which one for validation, and 2 test rows
-        raise DataFileError(f"rows is {rows}; between 14 and {total} was wanted.")
+        raise DataFileError(f"rows is {rows}; expected a number between 14 and {total}. Correct it.")
     return Settings(float(snr_db), int(rows), int(seed), bool(separate_pca))
 
 
-def _build(folder: Path, settings: Settings, path, n_jobs, verbose) -> None:
+def _build(folder: Path, settings: Settings, path: AnyPath | None, n_jobs: int, verbose: int) -> None:
     digits, noise = load_spoken_digits(path), load_noise(path)
-    images = load_mnist(path)  # last: it may be a download, in vain if the sounds are not there
+    images = load_mnist(path)  # last: it may be a download, in vain if the sounds are missing
     if verbose:
         print(f"Building {folder}. {ABOUT}", file=sys.stderr)
     write_avmnist(folder, images, digits, noise, settings, n_jobs, verbose)
 
 
 def write_avmnist(
-    folder: Path, images: Mnist, digits: SpokenDigits, noise: Noise, settings: Settings, n_jobs=1, verbose=0
+    folder: Path,
+    images: Mnist,
+    digits: SpokenDigits,
+    noise: Noise,
+    settings: Settings,
+    n_jobs: int = 1,
+    verbose: int = 0,
 ) -> None:
     """Build from parts in memory; see :func:`build_avmnist`."""
     random = np.random.default_rng([settings.seed, 2])
@@ -376,7 +416,14 @@ class Mixer:
     """
 
     def __init__(
-        self, digits: SpokenDigits, noise: Noise, labels: np.ndarray, test: bool, snr_db: float, seed
+        self,
+        digits: SpokenDigits,
+        noise: Noise,
+        labels: np.ndarray,
+        *,
+        test: bool,
+        snr_db: float,
+        seed: int | Sequence[int],
     ):
         random = np.random.default_rng(seed)
         n = len(labels)
@@ -418,8 +465,8 @@ class Mixer:
             speech = self.digits.audio[begin - min(place, 0) : end].astype(np.float32)[:SAMPLES]
             start = self.start[row]
             wave[:] = self.noise.audio[self.clip[row], start : start + SAMPLES]
-            wanted = np.mean(speech**2) / 10 ** (self.snr_db / 10)
-            wave *= np.sqrt(wanted / np.mean(wave**2))
+            power = np.mean(speech**2) / 10 ** (self.snr_db / 10)
+            wave *= np.sqrt(power / np.mean(wave**2))
             wave[max(place, 0) : max(place, 0) + len(speech)] += speech
         return waves
 
@@ -446,7 +493,7 @@ def spectrograms(waves: np.ndarray) -> np.ndarray:
     return np.rint(decibels * (255 / RANGE_DB)).astype(np.uint8).transpose(0, 2, 1)
 
 
-def _write_audio(path: Path, mixer: Mixer, part: str, n_jobs, verbose) -> None:
+def _write_audio(path: Path, mixer: Mixer, part: str, n_jobs: int, verbose: int) -> None:
     file = np.lib.format.open_memmap(path, "w+", np.uint8, (len(mixer), SIDE, SIDE))
 
     def task(rows: range) -> int:

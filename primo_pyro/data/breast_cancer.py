@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.datasets import load_breast_cancer
 
 from primo_pyro.data.scaling import standardise
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["FEATURES", "load_breast_cancer_blocks"]
+__all__ = ["BLOCKS", "FEATURES", "load_breast_cancer_blocks"]
 
 FEATURES = (
     *("radius", "texture", "perimeter", "area", "smoothness"),
@@ -18,7 +19,7 @@ FEATURES = (
 BLOCKS = ("mean", "error", "worst")
 
 
-def load_breast_cancer_blocks(standardise_by=None) -> tuple[Modalities, np.ndarray]:
+def load_breast_cancer_blocks(standardise_by: ArrayLike | None = None) -> tuple[Modalities, np.ndarray]:
     """569 tumours, each with ten features of the cell nuclei in its image, summarised in three ways.
 
     The blocks are redundant: a tumour with a large mean radius has a large worst radius. No block is meant as
@@ -63,8 +64,8 @@ def load_breast_cancer_blocks(standardise_by=None) -> tuple[Modalities, np.ndarr
         rows = np.asarray(standardise_by)
         if rows.size == 0 or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(values):
             raise ModalityError(
-                f"standardise_by holds {rows.size} entries of type {rows.dtype.name}; row numbers from 0 to "
-                f"{len(values) - 1}, at least one, were expected. Pass the numbers of the training rows."
+                f"standardise_by holds {rows.size} entries of type {rows.dtype.name}; expected row numbers "
+                f"from 0 to {len(values) - 1}, at least one. Pass the numbers of the training rows."
             )
         values = np.clip(standardise(source.data, rows), -5, 5)
     blocks = zip(BLOCKS, np.split(values, len(BLOCKS), axis=1), strict=True)

@@ -1,7 +1,7 @@
 """Generated rows on which the right answer is known: nothing to gain, or a gain that doubt does not show.
 
 Two negative controls, on which no modality is worth anything, and one in which half of the doubt is noise.
-Whoever reports an impact should first see what comes out here.
+Before an impact is reported, it should be looked at on these rows.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import numpy as np
 from scipy.special import expit
 
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
+
+__all__ = ["STEEPNESS", "make_duplicated_modality", "make_half_resolvable", "make_null_modality"]
 
 STEEPNESS = 2.0
 
 
-def make_null_modality(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+def make_null_modality(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
     """A modality that tells nothing, beside labels that stay noisy::
 
         o ~ Normal(0, 1),   m ~ Normal(0, 1),   y ~ Bernoulli(sigmoid(2 o))
@@ -51,13 +53,13 @@ def make_null_modality(rows: int, random_state=0) -> tuple[Modalities, np.ndarra
     return Modalities({"o": o, "m": m}), _noisy_labels(o, random)
 
 
-def make_duplicated_modality(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
-    """A modality that repeats what is there already, beside labels that stay noisy::
+def make_duplicated_modality(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
+    """A modality that repeats the observed one, beside labels that stay noisy::
 
         o ~ Normal(0, 1),   m = o,   y ~ Bernoulli(sigmoid(2 o))
 
-    ``m`` alone tells as much as ``o`` alone; once ``o`` is there its exact impact is 0. Parameters, returned
-    rows and errors are those of `make_null_modality`.
+    ``m`` alone tells as much as ``o`` alone; once ``o`` is present its exact impact is 0. Parameters,
+    returned rows and errors are those of `make_null_modality`.
 
     >>> x, y = make_duplicated_modality(100)
     >>> bool((x.values["o"] == x.values["m"]).all())
@@ -68,7 +70,7 @@ def make_duplicated_modality(rows: int, random_state=0) -> tuple[Modalities, np.
     return Modalities({"o": o, "m": o.copy()}), _noisy_labels(o, random)
 
 
-def make_half_resolvable(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+def make_half_resolvable(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
     """Doubt that a modality resolves, and as much doubt that nothing resolves::
 
         g ~ uniform over -1, 1,   m ~ Normal(0, 1),   y = [m > 0] where g = 1, a coin flip where g = -1
@@ -99,9 +101,9 @@ def make_half_resolvable(rows: int, random_state=0) -> tuple[Modalities, np.ndar
     return Modalities({"o": o, "m": m}), y.astype(np.int64)
 
 
-def _generator(rows: int, random_state) -> np.random.Generator:
+def _generator(rows: int, random_state: RandomState) -> np.random.Generator:
     if rows < 1:
-        raise ModalityError(f"rows is {rows}; at least 1 was wanted. Ask for a positive number of rows.")
+        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
     return np.random.default_rng(random_state)
 
 

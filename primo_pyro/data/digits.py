@@ -8,6 +8,8 @@ from sklearn.datasets import load_digits
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 
+__all__ = ["HALF", "SIDE", "digit_images", "load_digits_halves"]
+
 SIDE = 8
 HALF = SIDE * SIDE // 2
 
@@ -72,11 +74,11 @@ def digit_images(x: Modalities) -> np.ndarray:
     missing = [name for name in ("top", "bottom") if name not in x.names]
     if missing:
         raise ModalityError(
-            f"These rows have the modalities {', '.join(map(repr, x.names))}; 'top' and 'bottom' were "
-            "wanted. Pass rows that came from load_digits_halves."
+            f"These rows have the modalities {', '.join(map(repr, x.names))}; expected 'top' and 'bottom'. "
+            "Pass rows that came from load_digits_halves."
         )
     halves = np.full((len(x), 2, HALF), np.nan, np.float32)
     for i, name in enumerate(("top", "bottom")):
-        there = x.present[name]
-        halves[there, i] = x.values[name][there]
+        rows = x.present[name]
+        halves[rows, i] = x.values[name][rows]
     return halves.reshape(-1, SIDE, SIDE)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = ["LABEL_SPREAD", "linear_impact", "make_linear"]
 
@@ -20,7 +20,7 @@ A, B, CORRELATION, NOISE = 1.0, 1.0, 0.5, 0.5
 LABEL_SPREAD = float(np.sqrt(A**2 + B**2 + 2 * A * B * CORRELATION + NOISE**2))  # standard deviation of y
 
 
-def make_linear(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+def make_linear(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
     """Draw rows of the linear problem.
 
     Parameters

@@ -10,18 +10,34 @@ from __future__ import annotations
 import pickle
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from primo_pyro.data.scaling import standardise
-from primo_pyro.data.source import DataFile, fetch, homes, not_found
+from primo_pyro.data.source import AnyPath, DataFile, fetch, homes, not_found
 from primo_pyro.data.splits import Splits
 from primo_pyro.errors import DataFileError, PrimoError
 from primo_pyro.modalities import Modalities
 
+__all__ = [
+    "ICD9",
+    "MORTALITY",
+    "STATIC_COLUMNS",
+    "ArrayUnpickler",
+    "load_mimic3",
+    "mortality",
+    "read_admissions",
+]
+
 HOME = "mimic3"
 NAMES = ("im.pk", "imputed-normed-ep_1_24.npz")
-KEYS = {"ep_tdata": (24, 12), "adm_features_all": (5,), "adm_labels_all": (6,), "y_icd9": None}
+KEYS: dict[str, tuple[int, ...] | None] = {
+    "ep_tdata": (24, 12),
+    "adm_features_all": (5,),
+    "adm_labels_all": (6,),
+    "y_icd9": None,
+}
 OBTAIN = (
     "MIMIC-III is open to credentialed users: request access at https://physionet.org/content/mimiciii/, "
     "then make the processed file with the scripts of github.com/USC-Melady/Benchmarking_DL_MIMICIII, or "
@@ -44,7 +60,13 @@ MORTALITY = ("longer", "1 day", "2 days", "3 days", "30 days", "1 year")
 ICD9 = {"icd9_140_239": 1, "icd9_460_519": 7}  # columns of y_icd9: neoplasms, respiratory system
 
 
-def load_mimic3(path=None, task="mortality", standardise_on="train", seed=10, demo=False) -> Splits:
+def load_mimic3(
+    path: AnyPath | None = None,
+    task: str = "mortality",
+    standardise_on: str = "train",
+    seed: int = 10,
+    demo: bool = False,
+) -> Splits:
     """Admissions with 24 hours of records, standardised.
 
     Parameters
@@ -106,9 +128,11 @@ def load_mimic3(path=None, task="mortality", standardise_on="train", seed=10, de
     Splits(mimic3: 40 train, 5 validation, 5 test; 2 classes; static, series)
     """
     if task != "mortality" and task not in ICD9:
-        raise PrimoError(f"task is {task!r}; one of {('mortality', *ICD9)} was wanted.")
+        raise PrimoError(f"task is {task!r}; expected one of {('mortality', *ICD9)}. Choose one of them.")
     if standardise_on not in ("train", "all"):
-        raise PrimoError(f"standardise_on is {standardise_on!r}; 'train' or 'all' was wanted.")
+        raise PrimoError(
+            f"standardise_on is {standardise_on!r}; expected 'train' or 'all'. Choose one of them."
+        )
     arrays = read_admissions(path, demo)
     n = len(arrays["ep_tdata"])
     if task == "mortality":
@@ -116,7 +140,7 @@ def load_mimic3(path=None, task="mortality", standardise_on="train", seed=10, de
     else:
         y = (arrays["y_icd9"][:, ICD9[task]] > 0).astype(np.int64)
     rows = _usual_rows(arrays.get("subject_id", np.arange(n)), seed)
-    on = rows["train"] if standardise_on == "train" else slice(None)
+    on: np.ndarray | slice = rows["train"] if standardise_on == "train" else slice(None)
     blocks = {
         name: standardise(np.nan_to_num(arrays[key].astype(float), posinf=0, neginf=0), on)
         for name, key in (("static", "adm_features_all"), ("series", "ep_tdata"))
@@ -154,12 +178,12 @@ def _usual_rows(patient: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def read_admissions(path=None, demo=False) -> dict[str, np.ndarray]:
+def read_admissions(path: AnyPath | None = None, demo: bool = False) -> dict[str, np.ndarray]:
     """The file's arrays in their own units; ``path`` and ``demo`` as in :func:`load_mimic3`."""
     return _read(fetch(DEMO, path) if demo else _find(path))
 
 
-def _find(path) -> Path:
+def _find(path: AnyPath | None) -> Path:
     if path is not None and Path(path).is_file():
         return Path(path)
     looked_in = homes(HOME, path)
@@ -170,7 +194,7 @@ def _find(path) -> Path:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays that are needed, and ``subject_id`` where there is one."""
+    """The arrays that are needed, and ``subject_id`` where the file has it."""
     try:
         with file.open("rb") as stream:
             zipped = stream.read(2) == b"PK"  # as an npz is
@@ -183,29 +207,31 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataFileError(
             f"{file} ({file.stat().st_size} bytes) cannot be read: {error}. It is truncated, or not the "
-            f"processed MIMIC-III file; arrays named {', '.join(KEYS)} were wanted. {OBTAIN}"
+            f"processed MIMIC-III file; expected arrays named {', '.join(KEYS)}. {OBTAIN}"
         ) from error
     if not isinstance(arrays, dict):
         raise DataFileError(
-            f"{file} holds a {type(arrays).__name__}; a dictionary of arrays was wanted. {OBTAIN}"
+            f"{file} holds a {type(arrays).__name__}; expected a dictionary of arrays. {OBTAIN}"
         )
     for name, shape in KEYS.items():
-        seen = getattr(arrays.get(name), "shape", None)
-        fits = seen is not None and len(seen) == (2 if shape is None else 1 + len(shape))
-        if not fits or (seen[1] < 8 if shape is None else seen[1:] != shape):
-            wanted = ["rows", *(shape or ["at least 8"])]
+        found: tuple[int, ...] | None = getattr(arrays.get(name), "shape", None)
+        if found is not None and shape is None:
+            fits = len(found) == 2 and found[1] >= 8
+        else:
+            fits = found is not None and len(found) > 0 and found[1:] == shape
+        if not fits:
             raise DataFileError(
-                f"{file}: {name} {'is not there' if seen is None else f'has shape {list(seen)}'}; "
-                f"{wanted} was wanted. {OBTAIN}"
+                f"{file}: {name} {'is missing' if found is None else f'has shape {list(found)}'}; expected "
+                f"{['rows', *(shape or ['at least 8'])]}. {OBTAIN}"
             )
     lengths = {name: len(arrays[name]) for name in KEYS}
     if len(set(lengths.values())) > 1 or not lengths["ep_tdata"]:
-        raise DataFileError(f"{file}: the arrays have {lengths} rows; as many in each were wanted. {OBTAIN}")
+        raise DataFileError(f"{file}: the arrays have {lengths} rows; expected as many in each. {OBTAIN}")
     return arrays
 
 
 # What numpy names in its pickles; asked of numpy, because its versions keep them in different places.
-REBUILDERS = {
+REBUILDERS: dict[str, Any] = {
     "_reconstruct": np.zeros(1).__reduce__()[0],
     "_frombuffer": np.zeros(1).__reduce_ex__(5)[0],
     "scalar": np.float64(0).__reduce__()[0],
@@ -228,7 +254,7 @@ class ArrayUnpickler(pickle.Unpickler):
     is only looked up in this table.
     """
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return _latin1
         if module.split(".")[0] == "numpy" and name in REBUILDERS:

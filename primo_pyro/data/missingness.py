@@ -8,17 +8,26 @@ that is to predict the label).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from primo_pyro.errors import LabelError, ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
+
+__all__ = ["drop_given_label", "drop_given_observed"]
 
 
 def drop_given_observed(
-    x: Modalities, name: str, on: str, rate: float = 0.5, strength: float = 2.0, random_state=None
+    x: Modalities,
+    name: str,
+    on: str,
+    rate: float = 0.5,
+    strength: float = 2.0,
+    random_state: RandomState = None,
 ) -> Modalities:
     """Make a modality absent with a probability that depends on another modality.
 
@@ -54,19 +63,19 @@ def drop_given_observed(
     Examples
     --------
     >>> x = Modalities({"o": np.arange(1000.0), "m": np.ones(1000)})
-    >>> there = drop_given_observed(x, "m", on="o", rate=0.3, strength=3, random_state=0).present["m"]
-    >>> there[:500].mean() > there[500:].mean()
+    >>> present = drop_given_observed(x, "m", on="o", rate=0.3, strength=3, random_state=0).present["m"]
+    >>> present[:500].mean() > present[500:].mean()
     np.True_
-    >>> float((~there).mean())
+    >>> float((~present).mean())
     0.3
     """
     if not 0 <= rate <= 1:
-        raise ModalityError(f"rate is {rate}; a probability between 0 and 1 was wanted.")
+        raise ModalityError(f"rate is {rate}; expected a probability. Give a number from 0 to 1.")
     _check_known(x, name, on)
     if name == on:
         raise ModalityError(
-            f"Modality {name!r} was named both to be dropped and to decide. Name another one in on=, or use "
-            "drop_at_random."
+            f"Modality {name!r} was named both to be dropped and to decide; expected two different ones. "
+            "Name another one in on=, or use drop_at_random."
         )
     score = _standard_score(x, on)
     probability = expit(_matching_intercept(strength * score, rate) + strength * score)
@@ -75,7 +84,11 @@ def drop_given_observed(
 
 
 def drop_given_label(
-    x: Modalities, y, name: str, rates: Mapping[object, float], random_state=None
+    x: Modalities,
+    y: ArrayLike,
+    name: str,
+    rates: Mapping[Any, float],
+    random_state: RandomState = None,
 ) -> Modalities:
     """Make a modality absent with a probability that depends on the label.
 
@@ -110,24 +123,29 @@ def drop_given_label(
     --------
     >>> x = Modalities({"o": np.ones(1000), "m": np.ones(1000)})
     >>> y = np.repeat([0, 1], 500)
-    >>> there = drop_given_label(x, y, "m", {0: 0.9, 1: 0.1}, random_state=0).present["m"]
-    >>> int(there[y == 0].sum()), int(there[y == 1].sum())
+    >>> present = drop_given_label(x, y, "m", {0: 0.9, 1: 0.1}, random_state=0).present["m"]
+    >>> int(present[y == 0].sum()), int(present[y == 1].sum())
     (58, 458)
     """
     _check_known(x, name)
     y = np.asarray(y)
     if y.shape != (len(x),):
-        raise LabelError(f"y has shape {list(y.shape)} for {len(x)} rows. Give one label a row.")
+        raise LabelError(
+            f"y has shape {list(y.shape)}; expected [{len(x)}], as many as rows. Give one label a row."
+        )
     wrong = {label: rate for label, rate in rates.items() if not 0 <= rate <= 1}
     if wrong:
-        raise ModalityError(f"The rates {wrong} are no probabilities; numbers between 0 and 1 were wanted.")
+        raise ModalityError(
+            f"The rates {wrong} are no probabilities; expected numbers from 0 to 1. Correct them."
+        )
     probability = np.full(len(x), np.nan)
     for label, rate in rates.items():
         probability[y == label] = rate
     if np.isnan(probability).any():
         lacking = np.unique(y[np.isnan(probability)]).tolist()
         raise LabelError(
-            f"The labels {lacking} in y have no rate; rates names {list(rates)}. Add a rate for each label."
+            f"The labels {lacking} in y have no rate; expected one for each, and rates names {list(rates)}. "
+            "Add the others."
         )
     random = np.random.default_rng(random_state)
     return x.drop(name, where=random.random(len(x)) < probability)
@@ -137,18 +155,18 @@ def _check_known(x: Modalities, *names: str) -> None:
     for name in names:
         if name not in x.names:
             raise ModalityError(
-                f"Unknown modality {name!r}; the modalities here are {', '.join(map(repr, x.names))}. "
-                "Correct the name."
+                f"Unknown modality {name!r}; expected one of {', '.join(map(repr, x.names))}. Correct the "
+                "name."
             )
 
 
 def _standard_score(x: Modalities, name: str) -> np.ndarray:
-    there = x.present[name]
+    rows = x.present[name]
     score = np.zeros(len(x))
-    if there.any():
-        means = x.values[name].reshape(len(x), -1)[there].mean(1, dtype=float)
+    if rows.any():
+        means = x.values[name].reshape(len(x), -1)[rows].mean(1, dtype=float)
         spread = means.std()
-        score[there] = (means - means.mean()) / (spread if spread > 0 else 1)
+        score[rows] = (means - means.mean()) / (spread if spread > 0 else 1)
     return score
 
 

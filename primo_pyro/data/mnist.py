@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from primo_pyro.data.source import DataFile, fetch
+from primo_pyro.data.source import AnyPath, DataFile, fetch
 from primo_pyro.errors import DataFileError
+
+__all__ = ["CHECKSUMS", "FILES", "LICENCE", "MIRRORS", "Mnist", "load_mnist", "read_idx"]
 
 LICENCE = "MNIST (LeCun, Cortes, Burges), CC BY-SA 3.0"
 MIRRORS = (
@@ -44,7 +46,7 @@ class Mnist(NamedTuple):
     test_labels: np.ndarray
 
 
-def load_mnist(path=None) -> Mnist:
+def load_mnist(path: AnyPath | None = None) -> Mnist:
     """MNIST from ``path``, ``PRIMO_DATA``, the cache or the net (see :mod:`primo_pyro.data.source`).
 
     Raises
@@ -55,7 +57,7 @@ def load_mnist(path=None) -> Mnist:
     return Mnist(*(read_idx(fetch(file, path)) for file in FILES.values()))
 
 
-def read_idx(path) -> np.ndarray:
+def read_idx(path: AnyPath) -> np.ndarray:
     """An array of bytes from a (gzipped) file in the IDX format.
 
     The format: two zero bytes, the type (8 for bytes), the number of axes, the length of each axis as a
@@ -67,15 +69,16 @@ def read_idx(path) -> np.ndarray:
         Where the file is not of that format or of another length than it says.
     """
     path = Path(path)
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-        content = stream.read()
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     if content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise DataFileError(f"{path} starts with {content[:4]!r}; an IDX file of bytes was wanted.")
+        raise DataFileError(
+            f"{path} starts with {content[:4]!r}; expected an IDX file of bytes. Get the file again."
+        )
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4).tolist()
     if len(values) != np.prod(shape):
         raise DataFileError(
-            f"{path} holds {len(values)} bytes of values; its head promises {shape}. It is truncated: "
-            "get it again."
+            f"{path} holds {len(values)} bytes of values; expected {shape}, as its head says. It is "
+            "truncated: get it again."
         )
     return values.reshape(shape)

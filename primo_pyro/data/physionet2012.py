@@ -3,7 +3,7 @@
 What is known of a stay when it begins (age, sex, height, weight, unit), and 12 variables over its first 24
 hours, in the layout of the MIMIC-III benchmark: an open stand-in for it with the same two modalities. A
 second view cuts the hours in vital signs, watched at the bedside, and laboratory values, for which blood
-must be drawn; there a modality is absent where the stay really has none of it.
+must be drawn; in it a modality is absent where the stay really has none of it.
 
 A third view has four blocks of measurements and all variables of the source that are measurements.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -33,10 +33,10 @@ from primo_pyro.data.physionet2012_hours import (
     Layout,
 )
 from primo_pyro.data.scaling import standardise
-from primo_pyro.data.source import DataFile, check, homes, not_found
+from primo_pyro.data.source import AnyPath, DataFile, check, homes, not_found
 from primo_pyro.data.splits import Splits, random_rows
 from primo_pyro.errors import DataFileError, PrimoError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = [
     "CLASSES",
@@ -103,15 +103,21 @@ class Stays(NamedTuple):
     set_id: np.ndarray
 
 
-def load_physionet2012(path=None, task="in_hospital_death", view="two", split="random", seed=0) -> Splits:
+def load_physionet2012(
+    path: AnyPath | None = None,
+    task: str = "in_hospital_death",
+    view: str = "two",
+    split: str = "random",
+    seed: RandomState = 0,
+) -> Splits:
     r"""The stays, standardised by the training rows.
 
     Parameters
     ----------
     path
         A folder with the original text folders ``set-a``, ``set-b``, ``set-c`` and ``Outcomes-*.txt``
-        anywhere below it, or with one of the packed files, or such a file. Of the sets, those that are there
-        are read.
+        anywhere below it, or with one of the packed files, or such a file. Of the sets, those that it has are
+        read.
         Without it ``PRIMO_DATA`` and the cache are asked, see :mod:`primo_pyro.data.source`.
     task
         ``"in_hospital_death"`` (2 classes, 14 % died), or ``"mortality6"``: death at most 1, 2, 3, 7, 365
@@ -176,11 +182,11 @@ def load_physionet2012(path=None, task="in_hospital_death", view="two", split="r
     (array([73., 73., 73., 73.], dtype=float32), array([False,  True, False, False]))
     """
     if task not in CLASSES:
-        raise PrimoError(f"task is {task!r}; one of {tuple(CLASSES)} was wanted.")
+        raise PrimoError(f"task is {task!r}; expected one of {tuple(CLASSES)}. Choose one of them.")
     if view not in VIEWS:
-        raise PrimoError(f"view is {view!r}; one of {VIEWS} was expected. Choose one of them.")
+        raise PrimoError(f"view is {view!r}; expected one of {VIEWS}. Choose one of them.")
     if split not in ("random", "sets"):
-        raise PrimoError(f"split is {split!r}; 'random' or 'sets' was wanted.")
+        raise PrimoError(f"split is {split!r}; expected 'random' or 'sets'. Choose one of them.")
     stays = read_stays(path, FOUR_BLOCKS if view == "five" else BENCHMARK)
     if split == "sets":
         rows = dict(zip(SHARES, (np.flatnonzero(stays.set_id == i) for i in range(3)), strict=True))
@@ -189,8 +195,8 @@ def load_physionet2012(path=None, task="in_hospital_death", view="two", split="r
     lacking = [part for part, at in rows.items() if len(at) == 0]
     if lacking:
         raise DataFileError(
-            f"Of {len(stays.record)} stays none is left for {', '.join(lacking)} with split={split!r}. "
-            f"Get all three sets. {OBTAIN}"
+            f"Of {len(stays.record)} stays none is for {', '.join(lacking)} with split={split!r}; expected "
+            f"at least one. Get all three sets. {OBTAIN}"
         )
     x = _modalities(stays, view, rows["train"])
     y = stays.death if task == "in_hospital_death" else mortality6(stays.survival)
@@ -232,7 +238,7 @@ def _static(static: np.ndarray, train: np.ndarray) -> np.ndarray:
     )
     age, gender, height, unit, weight = np.where(known, static.T, np.nan)
 
-    def filled(column):
+    def filled(column: np.ndarray) -> np.ndarray:
         median = np.nanmedian(column[train]) if not np.isnan(column[train]).all() else 0
         return np.where(np.isnan(column), median, column)
 
@@ -245,14 +251,16 @@ def _static(static: np.ndarray, train: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def read_stays(path=None, layout: Layout = BENCHMARK) -> Stays:
+def read_stays(path: AnyPath | None = None, layout: Layout = BENCHMARK) -> Stays:
     """All stays, before standardisation; ``path`` as in :func:`load_physionet2012`.
 
     ``layout`` is ``BENCHMARK``, the 12 variables of the first two views, or ``FOUR_BLOCKS``, all 32.
     """
     looked_in = homes(LAYOUT.home, path)
     file = Path(path) if path is not None and Path(path).is_file() else None
-    readers = [(EVENTS, partial(_of_packed_events, layout=layout))]
+    readers: list[tuple[DataFile, Callable[[Mapping[str, np.ndarray]], Stays]]] = [
+        (EVENTS, partial(_of_packed_events, layout=layout))
+    ]
     if layout is BENCHMARK:
         readers.insert(0, (LAYOUT, _of_layout))
     for home in looked_in:
@@ -268,7 +276,7 @@ def read_stays(path=None, layout: Layout = BENCHMARK) -> Stays:
     raise not_found(f"PhysioNet 2012{events}", [file] if file else looked_in, OBTAIN)
 
 
-def _of_layout(content) -> Stays:
+def _of_layout(content: Mapping[str, np.ndarray]) -> Stays:
     measured = content["ep_tdata_masking"].astype(bool)
     series = np.where(measured.any(1, keepdims=True), content["ep_tdata"], np.float32(np.nan))
     # The ratio also has values where PaO2 and FiO2 were measured in different hours.
@@ -286,7 +294,7 @@ def _of_layout(content) -> Stays:
     )
 
 
-def _of_packed_events(content, layout: Layout) -> Stays:
+def _of_packed_events(content: Mapping[str, np.ndarray], layout: Layout) -> Stays:
     code = np.array([layout.places.get(v, -1) for v in content["var_names"].tolist()])
     stay = np.repeat(np.arange(len(content["record_id"])), np.diff(content["offsets"]))
     series, measured = layout.to_hours(
@@ -301,7 +309,10 @@ def _of_packed_events(content, layout: Layout) -> Stays:
 
 def _of_text(home: Path, layout: Layout) -> Stays | None:
     """Those of the sets a, b, c that lie anywhere below a folder; None where none does."""
-    static, outcomes, record, set_id = [], [], [], []
+    static: list[list[float]] = []
+    outcomes: list[list[int]] = []
+    record: list[int] = []
+    set_id: list[int] = []
     events = array("i"), array("i"), array("i"), array("d")  # stay, minute, variable, value
     for number, letter in enumerate(SETS):
         folder = next((f for f in sorted(home.rglob(f"set-{letter}")) if f.is_dir()), None)
@@ -312,7 +323,7 @@ def _of_text(home: Path, layout: Layout) -> Stays | None:
             file = folder / f"{row[0]}.txt"
             if not file.is_file():
                 raise DataFileError(
-                    f"{file} is not there, but {table.name} names it: the set is not complete. Unpack the "
+                    f"{file} is missing; expected a record for each stay that {table.name} names. Unpack the "
                     f"archive of set {letter} again."
                 )
             static.append(_read_record(file, len(record), events, layout.places))
@@ -322,13 +333,13 @@ def _of_text(home: Path, layout: Layout) -> Stays | None:
     if not record:
         return None
     series, measured = layout.to_hours(*map(np.asarray, events), len(record))
-    outcomes = np.array(outcomes)
+    columns = np.array(outcomes)
     return Stays(
         series,
         measured,
         np.array(static, np.float32),
-        outcomes[:, 5],
-        outcomes[:, 4],
+        columns[:, 5],
+        columns[:, 4],
         np.array(record),
         np.array(set_id),
     )
@@ -338,23 +349,31 @@ def _outcomes(table: Path) -> list[list[int]]:
     """RecordID, SAPS-I, SOFA, length of stay, survival, in-hospital death."""
     lines = table.read_text().split()
     if not lines or not lines[0].startswith("RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death"):
-        raise DataFileError(f"{table} does not start with the names of its six columns. Get it again.")
+        raise DataFileError(
+            f"{table} starts with {' '.join(lines[:1])[:80]!r}; expected the names of its six columns. Get "
+            "it again."
+        )
     try:
         rows = [[int(number) for number in line.split(",")] for line in lines[1:]]
         short = [row for row in rows if len(row) != 6]
     except ValueError as error:
         raise DataFileError(
-            f"{table} holds something else than whole numbers ({error}). Get it again."
+            f"{table} holds other entries ({error}); expected whole numbers. Get it again."
         ) from error
     if short:
-        raise DataFileError(f"{table} has the row {short[0]}; six numbers were wanted. Get it again.")
+        raise DataFileError(f"{table} has the row {short[0]}; expected six numbers. Get it again.")
     return rows
 
 
 LINE = re.compile(r"^(\d+):(\d\d),([^,\n]*),([^,\n]*)$", re.MULTILINE)
 
 
-def _read_record(file: Path, stay: int, events, places: Mapping[str, int]) -> list[float]:
+def _read_record(
+    file: Path,
+    stay: int,
+    events: tuple[array[int], array[int], array[int], array[float]],
+    places: Mapping[str, int],
+) -> list[float]:
     """Append a stay's events to the columns; return its static values, NaN where unknown."""
     static = dict.fromkeys(STATIC, np.nan)
     text = file.read_text().strip()
@@ -381,6 +400,6 @@ def _read_record(file: Path, stay: int, events, places: Mapping[str, int]) -> li
 
 def _bad_line(file: Path, line: str) -> DataFileError:
     return DataFileError(
-        f"{file} has the line {line!r}; lines like '00:07,HR,73' under the head 'Time,Parameter,Value' were "
-        "wanted. It is truncated or another file: unpack its archive again."
+        f"{file} has the line {line!r}; expected lines like '00:07,HR,73' under the head "
+        "'Time,Parameter,Value'. It is truncated or another file: unpack its archive again."
     )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = [
     "BENCHMARK",
@@ -115,7 +116,9 @@ class Layout(NamedTuple):
     to_hours: Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
-def hours(stay, minute, variable, value, n) -> tuple[np.ndarray, np.ndarray]:
+def hours(
+    stay: np.ndarray, minute: np.ndarray, variable: np.ndarray, value: ArrayLike, n: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Events in the layout of the benchmark, by the rules at the head of this module.
 
     The ratio PaO2/FiO2 is taken after the gaps are filled. It counts as measured in hours in which both were.
@@ -149,7 +152,9 @@ def hours(stay, minute, variable, value, n) -> tuple[np.ndarray, np.ndarray]:
     return series.astype(np.float32), measured
 
 
-def block_hours(stay, minute, variable, value, n) -> tuple[np.ndarray, np.ndarray]:
+def block_hours(
+    stay: np.ndarray, minute: np.ndarray, variable: np.ndarray, value: ArrayLike, n: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Events in the order of ``BLOCKS``: 8 vital signs, 6 of a blood gas, 15 of chemistry, 3 of haematology.
 
     The logarithm of 1 + v stands for the value v of each variable in ``LOGARITHMIC``, taken after the gaps
@@ -187,15 +192,22 @@ BENCHMARK = Layout(PLACES, hours)
 FOUR_BLOCKS = Layout({name: i for i, name in enumerate(_RANGES)}, block_hours)
 
 
-def _hourly_means(stay, minute, variable, value, n, ranges: Mapping[str, tuple]) -> np.ndarray:
+def _hourly_means(
+    stay: np.ndarray,
+    minute: np.ndarray,
+    variable: np.ndarray,
+    value: ArrayLike,
+    n: int,
+    ranges: Mapping[str, tuple[float, float]],
+) -> np.ndarray:
     """[n, 24, V] float64 in the order of ``ranges``, NaN where an hour has no plausible value."""
     low, high = np.array([*ranges.values(), (np.inf, -np.inf)]).T  # the last one is -1
-    value = np.asarray(value, float)
-    kept = (minute < 60 * HOURS) & (value >= low[variable]) & (value <= high[variable] + 1e-6)
+    values = np.asarray(value, float)
+    kept = (minute < 60 * HOURS) & (values >= low[variable]) & (values <= high[variable] + 1e-6)
     cell = (stay[kept] * HOURS + minute[kept] // 60) * len(ranges) + variable[kept]
     size = n * HOURS * len(ranges)
     counts = np.bincount(cell, minlength=size)
-    sums = np.bincount(cell, value[kept], minlength=size)
+    sums = np.bincount(cell, values[kept], minlength=size)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).reshape(n, HOURS, -1)
 
 

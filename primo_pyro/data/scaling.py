@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["standardise"]
 
 
-def standardise(values: np.ndarray, rows, counted: np.ndarray | None = None) -> np.ndarray:
+def standardise(values: np.ndarray, rows: ArrayLike | slice, counted: np.ndarray | None = None) -> np.ndarray:
     """Features with mean 0 and standard deviation 1 over the given rows.
 
     Parameters
@@ -29,7 +32,8 @@ def standardise(values: np.ndarray, rows, counted: np.ndarray | None = None) -> 
            [ 7.,  1.]], dtype=float32)
     """
     where = np.ones(values.shape, bool) if counted is None else counted
-    known, where = values[rows].astype(float), where[rows]
+    chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+    known, where = values[chosen].astype(float), where[chosen]
     axes = tuple(range(values.ndim - 1))
     count = np.maximum(where.sum(axes), 1)
     mean = np.where(where, known, 0).sum(axes) / count

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import dataclass, fields
 from math import gcd
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 
-from primo_pyro.data.source import DataFile, find, homes, not_found
+from primo_pyro.data.source import AnyPath, DataFile, find, homes, not_found
 from primo_pyro.errors import DataFileError
+
+__all__ = [
+    "CLIP",
+    "DIGITS",
+    "NOISE",
+    "RATE",
+    "Noise",
+    "SpokenDigits",
+    "load_noise",
+    "load_spoken_digits",
+]
 
 RATE = 8000  # samples a second
 CLIP = 5 * RATE  # samples of a noise clip
@@ -42,7 +53,8 @@ NOISE_NAME = re.compile(r"(?P<fold>\d)-(?P<clip>\d+)-(?P<take>[A-Z])-(?P<categor
 DIGIT_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
 
 
-class SpokenDigits(NamedTuple):
+@dataclass(frozen=True)
+class SpokenDigits:
     """Recording i is ``audio[offsets[i]:offsets[i + 1]]`` (int16, 8 kHz) and says ``digit[i]``."""
 
     audio: np.ndarray
@@ -52,7 +64,8 @@ class SpokenDigits(NamedTuple):
     index: np.ndarray
 
 
-class Noise(NamedTuple):
+@dataclass(frozen=True)
+class Noise:
     """Clips [M, 40000] int16 of 5 s, with category [M] and cross-validation fold [M] (1 to 5)."""
 
     audio: np.ndarray
@@ -60,7 +73,7 @@ class Noise(NamedTuple):
     fold: np.ndarray
 
 
-def load_spoken_digits(path=None) -> SpokenDigits:
+def load_spoken_digits(path: AnyPath | None = None) -> SpokenDigits:
     """The Free Spoken Digit Dataset: ``fsdd/fsdd_8k.npz``, or the wav files anywhere below ``fsdd``.
 
     Raises
@@ -71,7 +84,7 @@ def load_spoken_digits(path=None) -> SpokenDigits:
     packed = find(DIGITS, path)
     if packed is not None:
         with np.load(packed) as file:
-            return SpokenDigits(*(file[name] for name in SpokenDigits._fields))
+            return SpokenDigits(**{f.name: file[f.name] for f in fields(SpokenDigits)})
     names = _named_files(DIGITS, DIGIT_NAME, path)
     names.sort(key=lambda pair: (pair[1]["digit"], pair[1]["speaker"], int(pair[1]["index"])))
     _refuse_gaps([(m["digit"], m["speaker"]) for _, m in names], "recordings", names[0][0].parent)
@@ -85,7 +98,7 @@ def load_spoken_digits(path=None) -> SpokenDigits:
     )
 
 
-def load_noise(path=None) -> Noise:
+def load_noise(path: AnyPath | None = None) -> Noise:
     """ESC-10: ``esc10/esc10_8k.npz``, or the wav files of ESC-50 anywhere below ``esc10``.
 
     Raises
@@ -96,7 +109,7 @@ def load_noise(path=None) -> Noise:
     packed = find(NOISE, path)
     if packed is not None:
         with np.load(packed) as file:
-            return Noise(*(file[name] for name in Noise._fields))
+            return Noise(**{f.name: file[f.name] for f in fields(Noise)})
     names = [(path, m) for path, m in _named_files(NOISE, NOISE_NAME, path) if m["category"] in ESC10_CLASSES]
     if not names:
         raise not_found("ESC-10", homes(NOISE.home, path), NOISE.obtain)
@@ -114,7 +127,9 @@ def load_noise(path=None) -> Noise:
     )
 
 
-def _named_files(file: DataFile, pattern: re.Pattern, path) -> list[tuple[Path, re.Match]]:
+def _named_files(
+    file: DataFile, pattern: re.Pattern[str], path: AnyPath | None
+) -> list[tuple[Path, re.Match[str]]]:
     """The original files of the first home that has any."""
     looked_in = homes(file.home, path)
     for home in looked_in:
@@ -131,8 +146,8 @@ def _refuse_gaps(groups: list[tuple[str, str]], what: str, folder: Path) -> None
     short = sorted(pair for pair in full if counts.get(pair, 0) < max(counts.values()))
     if short:
         raise DataFileError(
-            f"{folder} lacks {what}: {len(groups)} are there, but of {short[0]} only "
-            f"{counts.get(short[0], 0)} where others have {max(counts.values())}. Unpack the whole archive."
+            f"{folder} lacks {what}: of its {len(groups)}, {counts.get(short[0], 0)} are of {short[0]}; "
+            f"expected {max(counts.values())}, as of others. Unpack the whole archive."
         )
 
 
@@ -147,7 +162,9 @@ def _read_wav(path: Path) -> np.ndarray:
             f"{path} cannot be read as a wav file ({error}). Unpack the archive again."
         ) from error
     if wave.dtype != np.int16 or wave.ndim != 1:
-        raise DataFileError(f"{path} holds {wave.dtype} {list(wave.shape)}; 16-bit mono was wanted.")
+        raise DataFileError(
+            f"{path} holds {wave.dtype} {list(wave.shape)}; expected 16-bit mono. Unpack the archive again."
+        )
     if rate == RATE:
         return wave
     common = gcd(rate, RATE)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,23 @@ from pathlib import Path
 import pooch
 
 from primo_pyro.errors import DataFileError, DataNotFoundError
+
+__all__ = [
+    "PARTIAL",
+    "STALE_AFTER",
+    "AnyPath",
+    "DataFile",
+    "cache_folder",
+    "check",
+    "fetch",
+    "find",
+    "homes",
+    "not_found",
+    "replacing",
+    "sha256_of",
+]
+
+AnyPath = str | os.PathLike[str]
 
 PARTIAL = ".partial-"
 STALE_AFTER = 6 * 3600  # seconds; no download or build takes as long
@@ -54,31 +71,33 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("primo_pyro"))
 
 
-def homes(home: str, path=None) -> list[Path]:
+def homes(home: str, path: AnyPath | None = None) -> list[Path]:
     """The folders that may hold a data set, in the order in which they are asked.
 
     Raises
     ------
     DataFileError
-        Where ``path``, or the folder that ``PRIMO_DATA`` names, is not there.
+        Where ``path``, or the folder that ``PRIMO_DATA`` names, does not exist.
     """
     if path is not None:
         path = Path(path)
         if not path.exists():
-            raise DataFileError(f"{path} is not there. Correct the path, or leave it out.")
+            raise DataFileError(
+                f"{path} does not exist; expected a file or a folder. Correct the path, or leave it out."
+            )
         return [path / home, path] if path.is_dir() else [path.parent]
     folders = [cache_folder()]
     if named := os.environ.get("PRIMO_DATA"):
         if not Path(named).is_dir():
             raise DataFileError(
-                f"The environment variable PRIMO_DATA names {named}, which is not a folder. Set it to the "
-                "folder above the data sets' own, or unset it."
+                f"The environment variable PRIMO_DATA names {named}; expected a folder. Set it to the one "
+                "above the data sets' own, or unset it."
             )
         folders.insert(0, Path(named))
     return [folder / home for folder in folders]
 
 
-def find(file: DataFile, path=None) -> Path | None:
+def find(file: DataFile, path: AnyPath | None = None) -> Path | None:
     """The file where it lies, checked; None where it lies nowhere."""
     for folder in homes(file.home, path):
         if (folder / file.name).is_file():
@@ -87,7 +106,7 @@ def find(file: DataFile, path=None) -> Path | None:
     return None
 
 
-def fetch(file: DataFile, path=None) -> Path:
+def fetch(file: DataFile, path: AnyPath | None = None) -> Path:
     """The file, checked; downloaded into the per-user cache where that may be.
 
     Raises
@@ -103,11 +122,11 @@ def fetch(file: DataFile, path=None) -> Path:
     return _download(file, cache_folder() / file.home / file.name)
 
 
-def not_found(what: str, looked_in, obtain: str) -> DataNotFoundError:
+def not_found(what: str, looked_in: Iterable[Path], obtain: str) -> DataNotFoundError:
     """The error for data that is nowhere."""
     places = ", ".join(map(str, looked_in))
     return DataNotFoundError(
-        f"{what} was not found (looked in {places}). {obtain} Then give its folder as path, or lay it under "
+        f"{what} was not found (looked in {places}). {obtain} Then give its folder as path, or put it into "
         "the folder that the environment variable PRIMO_DATA names."
     )
 
@@ -115,14 +134,13 @@ def not_found(what: str, looked_in, obtain: str) -> DataNotFoundError:
 def check(file: DataFile, where: Path) -> None:
     """Raise a DataFileError unless the file has the known content."""
     try:
-        seen = sha256_of(where)
+        found = sha256_of(where)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        seen = f"none (cannot be unpacked: {error})"
-    if seen != file.sha256:
+        found = f"none (cannot be unpacked: {error})"
+    if found != file.sha256:
         raise DataFileError(
             f"{where} ({where.stat().st_size} bytes) is truncated, was edited or is another file: its "
-            f"content has sha256 {seen}, but {file.sha256} was expected. Remove it and get it again. "
-            f"{file.obtain}"
+            f"content has sha256 {found}; expected {file.sha256}. Remove it and get it again. {file.obtain}"
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
+
+__all__ = ["Part", "Splits", "random_rows"]
 
 
 class Part(NamedTuple):
@@ -58,7 +61,15 @@ class Splits:
     about: str = ""
 
     @classmethod
-    def of_rows(cls, name, x: Modalities, y, classes, rows, about="") -> Splits:
+    def of_rows(
+        cls,
+        name: str,
+        x: Modalities,
+        y: np.ndarray,
+        classes: Iterable[str],
+        rows: Mapping[str, np.ndarray],
+        about: str = "",
+    ) -> Splits:
         """Cut ``x`` and ``y`` [N] by ``rows``, the row numbers of each part."""
         parts = {part: Part(x[at], y[at]) for part, at in rows.items()}
         return cls(name=name, **parts, classes=tuple(classes), rows=rows, about=about)
@@ -72,18 +83,18 @@ class Splits:
         frame = {
             part: {
                 "rows": len(y),
-                **{name: there.mean() for name, there in x.present.items()},
+                **{name: present.mean() for name, present in x.present.items()},
                 **{label: float(np.mean(y == c)) for c, label in enumerate(self.classes)},
             }
             for part, (x, y) in self._parts()
         }
         return pd.DataFrame.from_dict(frame, orient="index").astype({"rows": int})
 
-    def _parts(self):
-        return [(part, getattr(self, part)) for part in ("train", "validation", "test")]
+    def _parts(self) -> list[tuple[str, Part]]:
+        return [("train", self.train), ("validation", self.validation), ("test", self.test)]
 
 
-def random_rows(groups, shares: Mapping[str, float], seed) -> dict[str, np.ndarray]:
+def random_rows(groups: ArrayLike, shares: Mapping[str, float], seed: RandomState) -> dict[str, np.ndarray]:
     """Row numbers of each part, shuffled, with all rows of one group (a patient) in one part.
 
     Parameters

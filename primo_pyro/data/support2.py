@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from primo_pyro.data.scaling import standardise
-from primo_pyro.data.source import DataFile, fetch
+from primo_pyro.data.source import AnyPath, DataFile, fetch
 from primo_pyro.data.splits import Splits, random_rows
 from primo_pyro.errors import PrimoError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = ["CATEGORIES", "CLASSES", "COLUMNS", "LOGARITHMIC", "MODALITIES", "load_support2"]
 
@@ -73,7 +73,7 @@ SUPPORT2 = DataFile(
 )
 
 
-def load_support2(path=None, task="hospital_death", seed=0) -> Splits:
+def load_support2(path: AnyPath | None = None, task: str = "hospital_death", seed: RandomState = 0) -> Splits:
     """Patients with nine modalities, standardised by the training rows.
 
     Parameters
@@ -139,12 +139,12 @@ def load_support2(path=None, task="hospital_death", seed=0) -> Splits:
     --------
     >>> load_support2(task="tomorrow")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    primo_pyro.errors.PrimoError: task is 'tomorrow'; one of ('hospital_death', ...) was expected. Choose ...
+    primo_pyro.errors.PrimoError: task is 'tomorrow'; expected one of ('hospital_death', ...). Choose ...
     >>> COLUMNS["background"]
     ('edu', 'edu known', 'income: under $11k', 'income: $11-$25k', 'income: $25-$50k', 'income: >$50k')
     """
     if task not in CLASSES:
-        raise PrimoError(f"task is {task!r}; one of {tuple(CLASSES)} was expected. Choose one of them.")
+        raise PrimoError(f"task is {task!r}; expected one of {tuple(CLASSES)}. Choose one of them.")
     # Some fields have leading blanks, among them empty ones.
     table = pd.read_csv(fetch(SUPPORT2, path), skipinitialspace=True)
     rows = random_rows(table["sno"], SHARES, seed)

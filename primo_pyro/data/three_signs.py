@@ -31,15 +31,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, softmax
 
 from primo_pyro.data.xor import asked_about
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = [
     "BAYES_LOG_LOSS",
+    "CLUSTERS",
     "MEAN_IMPACT",
+    "SCALE",
+    "WEIGHTS",
     "make_three_signs",
     "three_signs_impact",
     "three_signs_probability",
@@ -64,7 +68,7 @@ MEAN_IMPACT = {("m1",): 0.140821, ("m2",): 0.103680, ("m1", "m2"): 0.374753}
 BAYES_LOG_LOSS = {("o",): 0.544760, ("o", "m1"): 0.378473, ("o", "m2"): 0.413631}
 
 
-def make_three_signs(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+def make_three_signs(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
     """Draw rows of the problem of three signs.
 
     Parameters
@@ -96,16 +100,18 @@ def make_three_signs(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]
     True
     """
     if rows < 1:
-        raise ModalityError(f"rows is {rows}; at least 1 was expected. Ask for a positive number of rows.")
+        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
     random = np.random.default_rng(random_state)
     clusters = CLUSTERS[random.choice(len(CLUSTERS), size=rows, p=WEIGHTS)]
     points = random.normal(clusters, SCALE).astype(np.float32)
-    # The label comes from the rounded numbers, so that it is exact for what the user sees.
+    # The label comes from the rounded numbers, so that it is exact for what the user gets.
     y = np.logical_xor.reduce(points > 0, axis=1)
     return Modalities({"o": points[:, :1], "m1": points[:, 1:2], "m2": points[:, 2:]}), y.astype(np.int64)
 
 
-def three_signs_probability(o, m1=None, m2=None) -> np.ndarray:
+def three_signs_probability(
+    o: ArrayLike, m1: ArrayLike | None = None, m2: ArrayLike | None = None
+) -> np.ndarray:
     """Exact ``P(y = 1 | what is present)``.
 
     Parameters
@@ -220,20 +226,21 @@ def _column(x: Modalities, name: str) -> np.ndarray:
     return column
 
 
-def _numbers(o, m1, m2) -> np.ndarray:
+def _numbers(o: ArrayLike, m1: ArrayLike | None, m2: ArrayLike | None) -> np.ndarray:
     """o, m1 and m2 [N, 3], NaN absent."""
-    o = np.asarray(o, float).reshape(-1)
+    given = np.asarray(o, float).reshape(-1)
     columns = [
-        np.full(len(o), np.nan) if v is None else np.asarray(v, float).reshape(-1) for v in (o, m1, m2)
+        np.full(len(given), np.nan) if v is None else np.asarray(v, float).reshape(-1)
+        for v in (given, m1, m2)
     ]
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         raise ModalityError(
-            f"o, m1 and m2 have {lengths} rows; as many in each were expected. Pass one number a row."
+            f"o, m1 and m2 have {lengths} rows; expected as many in each. Pass one number a row."
         )
-    absent = int(np.isnan(o).sum())
+    absent = int(np.isnan(given).sum())
     if absent:
         raise ModalityError(
-            f"o is absent in {absent} of {len(o)} rows; it was expected in all. Pass complete rows of o."
+            f"o is absent in {absent} of {len(given)} rows; expected it in all. Pass complete rows of o."
         )
     return np.stack(columns, 1)

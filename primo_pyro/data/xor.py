@@ -5,7 +5,7 @@
     y         = [o > 0] xor [m > 0]
 
 Neither number alone tells much about ``y`` and both together tell it exactly. How much ``m`` would tell
-depends on ``o``: where ``o < 0`` the label is a coin flip before ``m`` is seen; where ``o > 0`` it is 1
+depends on ``o``: where ``o < 0`` the label is a coin flip before ``m`` is known; where ``o > 0`` it is 1
 almost surely. That makes the impact of ``m`` on each row known in closed form (:func:`xor_impact`).
 """
 
@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr
 
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = [
     "BAYES_ACCURACY",
@@ -41,7 +42,7 @@ BAYES_LOG_LOSS = 0.510190  # nats
 MEAN_IMPACT = 0.355445
 
 
-def make_xor(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+def make_xor(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
     """Draw rows of the XOR problem.
 
     Parameters
@@ -77,16 +78,16 @@ def make_xor(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
     True
     """
     if rows < 1:
-        raise ModalityError(f"rows is {rows}; at least 1 was wanted. Ask for a positive number of rows.")
+        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
     random = np.random.default_rng(random_state)
     centres = CENTRES[random.integers(len(CENTRES), size=rows)]
     points = random.normal(centres, SCALE).astype(np.float32)
-    # The label comes from the rounded numbers, so that it is exact for what the user sees.
+    # The label comes from the rounded numbers, so that it is exact for what the user gets.
     y = (points[:, 0] > 0) ^ (points[:, 1] > 0)
     return Modalities({"o": points[:, :1], "m": points[:, 1:]}), y.astype(np.int64)
 
 
-def xor_probability(x_o) -> np.ndarray:
+def xor_probability(x_o: ArrayLike) -> np.ndarray:
     """Exact ``P(y = 1 | o)``.
 
     With r the probability that the row belongs to the cluster at ``o = 1``, ``m`` is positive with
@@ -113,8 +114,8 @@ def xor_probability(x_o) -> np.ndarray:
     return (1 - r) / 2 + r * ndtr(np.where(x_o > 0, 1, -1) / SCALE)
 
 
-def xor_impact(x_o) -> np.ndarray:
-    """Exact impact of seeing ``m``: the expected total variation between ``P(y | o, m)`` and ``P(y | o)``.
+def xor_impact(x_o: ArrayLike) -> np.ndarray:
+    """Exact impact of revealing ``m``: the expected total variation between ``P(y | o, m)`` and ``P(y | o)``.
 
     Once ``m`` is known the label is certain, so the change is ``1 - p`` with probability ``p`` and ``p``
     with probability ``1 - p``: in expectation ``2 p (1 - p)``.
@@ -136,7 +137,7 @@ def xor_impact(x_o) -> np.ndarray:
     return 2 * p * (1 - p)
 
 
-def make_xor_twins(rows: int, random_state=0) -> tuple[Modalities, np.ndarray]:
+def make_xor_twins(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.ndarray]:
     """Rows of `make_xor` with a modality that repeats ``m``: whoever has one of the two needs no other.
 
     Parameters, errors, values and labels are those of `make_xor`; the third modality is ``"twin"`` [N, 1],
@@ -187,7 +188,7 @@ def xor_twins_impact(x: Modalities, modality: str | Iterable[str]) -> np.ndarray
     absent = int((~present["o"]).sum())
     if absent:
         raise ModalityError(
-            f"o is absent in {absent} of {len(x)} rows; it was expected in all. Pass complete rows of o."
+            f"o is absent in {absent} of {len(x)} rows; expected it in all. Pass complete rows of o."
         )
     return np.where(present["m"] | present["twin"], 0.0, xor_impact(x.values["o"]))
 
@@ -201,6 +202,6 @@ def asked_about(modality: str | Iterable[str], optional: tuple[str, ...]) -> set
     asked = {modality} if isinstance(modality, str) else set(modality)
     if not asked or not asked <= set(optional):
         raise ModalityError(
-            f"modality is {modality!r}; one of {optional}, or a set of them, was expected. Correct the names."
+            f"modality is {modality!r}; expected one of {optional}, or a set of them. Correct the names."
         )
     return asked

@@ -18,7 +18,7 @@ def fitted(make):
     return clf.fit(x.drop_at_random("m", random_state=2), y)
 
 
-# What little V there is does not fall when m is there, and ``fit`` says so.
+# What little V is measured does not fall when m is present, and ``fit`` says so.
 @pytest.mark.filterwarnings("ignore:V hardly falls:primo_pyro.errors.CollapseWarning")
 @pytest.mark.parametrize("make", [make_null_modality, make_duplicated_modality])
 def test_nothing_to_gain_no_gap(make):

@@ -144,11 +144,11 @@ def test_other_encodings_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a.pop("y_icd9"), "y_icd9 is not there"),
+        (lambda a: a.pop("y_icd9"), "y_icd9 is missing; expected"),
         (lambda a: a.update(ep_tdata=a["ep_tdata"][:, :5]), r"ep_tdata has shape \[200, 5, 12\]"),
         (lambda a: a.update(y_icd9=a["y_icd9"][:, :3]), r"y_icd9 has shape \[200, 3\]"),
         (lambda a: a.update(y_icd9=a["y_icd9"][:9]), "as many in each"),
-        (lambda a: a.update(ep_tdata=[[1.0]]), "ep_tdata is not there"),
+        (lambda a: a.update(ep_tdata=[[1.0]]), "ep_tdata is missing; expected"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, arrays, change, message):
@@ -190,7 +190,7 @@ def test_gated_data_says_what_to_request(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wrong", [{"task": "death"}, {"standardise_on": "test"}])
 def test_unknown_choices_are_refused(wrong):
-    with pytest.raises(PrimoError, match="was wanted"):
+    with pytest.raises(PrimoError, match=r"; expected .* Choose one"):
         load_mimic3(**wrong)
 
 

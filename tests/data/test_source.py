@@ -88,7 +88,7 @@ def test_an_explicit_path_looks_nowhere_else(tmp_path, server):
 
 
 def test_wrong_places_are_named(tmp_path, monkeypatch):
-    with pytest.raises(DataFileError, match="nowhere is not there"):
+    with pytest.raises(DataFileError, match="nowhere does not exist; expected"):
         homes("toy", tmp_path / "nowhere")
     monkeypatch.setenv("PRIMO_DATA", str(tmp_path / "gone"))
     with pytest.raises(DataFileError, match=r"PRIMO_DATA names .*gone"):

