@@ -140,3 +140,13 @@ def test_what_cannot_be_answered_is_refused():
         three_signs_impact(x.drop("o", where=[True, False, True, False, False]), "m1")
     with pytest.raises(ModalityError, match=r"have \[2, 3, 2\] rows"):
         three_signs_probability([0.0, 1.0], m1=[0.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_and_drops_of_the_same_seed_are_independent(seed):
+    x, _ = make_three_signs(4000, random_state=seed)
+    dropped = x.drop_at_random("m1", "m2", random_state=seed)
+    for name in ("m1", "m2"):
+        # Four standard errors of a correlation over 4,000 rows.
+        correlation = np.corrcoef(x.values["o"][:, 0], dropped.present[name])[0, 1]
+        assert abs(correlation) < 4 / np.sqrt(4000)
