@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from primo_pyro import Modalities, PrimoClassifier, PrimoRegressor
+from primo_pyro.analysis.policies import ExpectedGain
 from primo_pyro.data import make_linear
 from primo_pyro.errors import CostError, ModalityError, PrimoError
 from primo_pyro.questions import ImpactQuestions
@@ -89,6 +90,17 @@ def test_each_row_takes_what_is_worth_most_now_and_is_asked_again():
 
 def test_by_information_gain():
     assert order(Known().acquire(rows(1), give, by="information_gain")) == "cab"
+
+
+def test_by_a_function_of_what_is_said():
+    def twice_the_gain(asked):
+        return 2 * asked["information_gain"]
+
+    path = Known().acquire(rows(1), give, by=twice_the_gain)
+    assert order(path) == "cab"
+    assert path["value_per_cost"].tolist()[1:] == (2 * path["information_gain"]).tolist()[1:]
+    with pytest.raises(PrimoError, match=r"by returned numbers of shape \[1\] for 6 lines"):
+        Known().acquire(rows(2), give, by=lambda asked: [1.0])
 
 
 def test_value_is_per_cost():
@@ -251,6 +263,23 @@ def test_after_calibration_the_expected_change_decides(two_optional):
     bought = path[path["step"] > 0]
     np.testing.assert_array_equal(bought["value_per_cost"], bought["expected_change"])
     assert not np.array_equal(bought["value_per_cost"], bought["impact"])
+
+
+def test_an_expected_gain_is_what_was_gained_on_average(two_optional):
+    """Isotonic regression keeps the mean; of a modality that is absent everywhere nothing can be learnt."""
+    clf, x = two_optional
+    y = np.where(x.values["a"][:, 0] > 0, "up", "down")
+    gain = ExpectedGain().fit(clf, x, y)
+    before, after = (clf.summarise(rows, y=y).log_likelihood for rows in (x.drop("a"), x))
+    asked = clf.predictive_impact(x.drop("a"), "each")
+    expected = gain(asked)
+    of_a = asked["modality"] == "a"
+    assert expected[of_a].mean() == pytest.approx((after - before).mean())
+    by_told = expected[of_a][np.argsort(asked.loc[of_a, "information_gain"], kind="stable")]
+    assert (np.diff(by_told) >= 0).all()
+    assert len(clf.acquire(x[:9].drop("a", "b"), lambda rows, m: x.values[m][rows], by=gain)) > 9
+    with pytest.raises(ModalityError, match="No row of 300 has 'b'"):
+        ExpectedGain().fit(clf, x.drop("b"), y)
 
 
 def test_numbers_have_paths_too():

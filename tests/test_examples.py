@@ -14,10 +14,12 @@ from primo_pyro.studies.dataset_figures import DATA_SETS
 from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
 from primo_pyro.studies.runner import chosen_methods, make_parser
+from primo_pyro.studies.sequences import POLICIES
 
 EXAMPLES, BENCHMARKS = (Path(__file__).parents[1] / folder for folder in ("examples", "benchmarks"))
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 REDRAWS = "figures.py"  # it is run on the models that examples have kept
+SEQUENCES = "sequences.py"  # it plays orders, and compares no methods
 COMMON = ["--seeds", "1", "--epochs", "2", "--jobs", "1"]
 
 
@@ -112,7 +114,8 @@ SCRIPTS = sorted([*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py")])
 
 
 def test_every_example_is_listed():
-    assert {path.name for path in EXAMPLES.glob("*.py")} - {REDRAWS} == {name for name, *_ in RUNS.values()}
+    listed = {REDRAWS, SEQUENCES, *(name for name, *_ in RUNS.values())}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == listed
 
 
 def test_every_example_that_keeps_models_can_be_drawn_again():
@@ -215,6 +218,19 @@ def test_bias_of_avmnist(tmp_path):
     distances = pd.read_csv(out / "bias.csv")
     assert list(distances.columns) == ["dataset", "first", "second", "seed", "distance"]
     assert set(distances["seed"]) == {0, 1}
+
+
+@pytest.mark.slow
+def test_sequences(tmp_path):
+    flags = ["--rows", "200", "--costs", "mean=1", "error=2", "worst=3", "--out", tmp_path]
+    ran = python(SEQUENCES, [*COMMON, *flags], tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert {"sequences.csv", "areas.csv", "sequences.png"} == {path.name for path in tmp_path.iterdir()}
+    curves = pd.read_csv(tmp_path / "sequences.csv")
+    assert set(curves["policy"]) == set(POLICIES)
+    assert set(curves["metric"]) == {"log_loss", "accuracy", "auroc"}
+    assert curves["cost"].max() == pytest.approx(6)
+    assert "oracle" in ran.stdout
 
 
 @pytest.mark.slow

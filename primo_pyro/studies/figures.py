@@ -239,7 +239,8 @@ def sequences_picture(curves: pd.DataFrame, colours: Mapping[str, str], path: Pa
     ----------
     curves
         Of one data set, as from `primo_pyro.studies.sequences.compare_orders`. Lines are means over seeds;
-        bands are their standard errors, or of one seed the bootstrap's.
+        the band is the standard error of the first policy, over seeds, or of one seed the bootstrap's.
+        (Policies share their rows: their differences have much smaller errors.)
     colours
         The policies to draw, in the order of the legend, and their colours.
     path
@@ -253,8 +254,9 @@ def sequences_picture(curves: pd.DataFrame, colours: Mapping[str, str], path: Pa
         for ax, (metric, head) in zip(line, heads.items(), strict=True):
             chosen = curves[(curves["allocation"] == allocation) & (curves["metric"] == metric)]
             _add_spending(ax, chosen, colours)
-            titled_axes(ax, shared, "Mean cost of a row", head)
-            ax.label_outer()
+            titled_axes(ax, f"{head.split(' (')[0]}, {shared}", "", head)
+    for ax in axes[-1]:
+        ax.set_xlabel("Mean cost of a row")
     figure.suptitle(f"{curves['dataset'].iloc[0]}: what is gained by what is spent")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     save_figure(figure, path)
@@ -263,21 +265,17 @@ def sequences_picture(curves: pd.DataFrame, colours: Mapping[str, str], path: Pa
 def _add_spending(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> None:
     for number, (policy, colour) in enumerate(colours.items()):
         of_seeds = [curve for _, curve in curves[curves["policy"] == policy].groupby("seed")]
-        cost = np.linspace(0, np.mean([curve["cost"].max() for curve in of_seeds]), 50)
+        share = np.linspace(0, 1, 50)  # of the cost of everything, which differs between seeds
         values, errors = (
-            np.array(
-                [
-                    np.interp(cost / cost[-1], curve["cost"] / curve["cost"].max(), curve[column])
-                    for curve in of_seeds
-                ]
-            )
+            np.array([np.interp(share, c["cost"] / c["cost"].max(), c[column]) for c in of_seeds])
             for column in ("value", "error")
         )
-        error = standard_error(values) if len(values) > 1 else errors[0]
-        mean = values.mean(0)
+        cost, mean = share * np.mean([c["cost"].max() for c in of_seeds]), values.mean(0)
         style = ("-", "--", "-.", ":")[number % 4]
         ax.plot(cost, mean, color=colour, linestyle=style, linewidth=2, label=policy)
-        ax.fill_between(cost, mean - error, mean + error, color=colour, alpha=0.1, linewidth=0)
+        if number == 0:
+            error = standard_error(values) if len(values) > 1 else errors[0]
+            ax.fill_between(cost, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0)
 
 
 def _named(shares: pd.DataFrame, classes: Sequence[str] | None) -> pd.DataFrame:
