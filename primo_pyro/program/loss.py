@@ -58,6 +58,8 @@ class TrainingModel(PyroModule):
         # Without a latent no encoder is heard through noise, and the loss is plain cross-entropy.
         alone = model.encoder if objective.auxiliary and len(model.prior) else ()
         self.heads = nn.ModuleDict({name: _head(model) for name in alone})
+        # What an outcome learns, as cut points, fits how much one predictor knows: each head has its own.
+        self.outcomes = nn.ModuleDict({name: copy.deepcopy(model.outcome) for name in alone})
 
     def extra_repr(self) -> str:
         """What it is trained for, so that a checkpoint of another objective is recognised."""
