@@ -11,6 +11,7 @@ factors.
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pyro
