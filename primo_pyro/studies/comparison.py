@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import joblib
 import numpy as np
@@ -198,7 +199,8 @@ def _fit_and_score(task: Task, method: str, make: Method, seed: int, settings: M
     torch.set_num_threads(1)
     train, validation, (x_test, y_test) = task.rows(seed)
     if method != NEVER_DROPPED:
-        train, validation = (_dropped(part, task, seed) for part in (train, validation))
+        train = _dropped(train, task, seed)
+        validation = None if validation is None else _dropped(validation, task, seed)
     classifier = make(task, random_state=seed, **settings)
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -227,15 +229,14 @@ def _fit_and_score(task: Task, method: str, make: Method, seed: int, settings: M
     return fit
 
 
-def _dropped(part: Rows | None, task: Task, seed: int) -> Rows | None:
-    if part is None:
-        return None
+def _dropped(part: Rows, task: Task, seed: int) -> Rows:
     x, y = part
     return x.drop_at_random(*task.optional, rate=task.rate, random_state=seed), y
 
 
 def _score(fit: Fit, method: str, scenarios: Mapping[str, Modalities], y: np.ndarray) -> None:
-    classifier, impact = fit.classifier, None
+    classifier: Any = fit.classifier
+    impact = None
     for scenario, x in scenarios.items():
         try:
             if hasattr(classifier, "summarise"):
