@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import joblib
 import numpy as np
@@ -204,7 +205,8 @@ def _fit_and_score(task: Task, method: str, make: Method, seed: int, settings: M
     torch.set_num_threads(1)
     train, validation, (x_test, y_test) = task.rows(seed)
     if method != NEVER_DROPPED:
-        train, validation = (_dropped(part, task, seed) for part in (train, validation))
+        train = _dropped(train, task, seed)
+        validation = None if validation is None else _dropped(validation, task, seed)
     with warnings.catch_warnings():
         # Warnings about poor fits: the results show how good they are.
         warnings.simplefilter("ignore", PrimoWarning)
@@ -233,15 +235,14 @@ def _fit_and_score(task: Task, method: str, make: Method, seed: int, settings: M
     return fit
 
 
-def _dropped(part: Rows | None, task: Task, seed: int) -> Rows | None:
-    if part is None:
-        return None
+def _dropped(part: Rows, task: Task, seed: int) -> Rows:
     x, y = part
     return x.drop_at_random(*task.optional, rate=task.rate, random_state=seed), y
 
 
 def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> None:
-    classifier, impact = fit.classifier, None
+    classifier: Any = fit.classifier
+    impact = None
     fit.complete = np.logical_and.reduce([x.present[m] for m in task.optional])
     revealed = "complete" if fit.complete.all() else "present"
     scenarios = {"missing": (x.drop(*task.optional), y), revealed: (x, y)}
@@ -251,7 +252,8 @@ def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> N
         try:
             if hasattr(classifier, "summarise"):
                 summary = classifier.summarise(rows)
-                p, impact = summary.probabilities, summary.impact
+                # With a modality present V of it is 0; what is listed is the spread that remains.
+                p, impact = summary.probabilities, summary.spread
                 if scenario == "missing" and revealed == "present" and hasattr(classifier, "impact_gap"):
                     # Of what the rows have; what is really absent is not revealed.
                     impact = classifier.impact_gap(x)["impact_missing"].to_numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,9 @@ EDGE = {"markersize": 5, "markeredgecolor": "black", "markeredgewidth": 0.7}
 DrawRow = Callable[[Axes, Modalities], None]  # draws a single row
 
 
-def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+def new_figure(
+    width: float, height: float, layout: Literal["constrained", "compressed", "tight"] | None = "constrained"
+) -> Figure:
     """An empty figure that renders to a file, whatever backend matplotlib is set to.
 
     Parameters
@@ -161,7 +164,7 @@ def rows_picture(
     truth = [names[c] for c in np.searchsorted(rows.classifier.classes_, rows.y[cards])]
     panels = 1 + sum(draw is not None for draw in (draw_observed, draw_optional))
     figure = new_figure(3.3 * columns, 2 * (0.7 + 2.9 * panels))
-    halves = figure.subfigures(2, hspace=0.04)
+    halves = figure.subfigures(2, 1, squeeze=False, hspace=0.04)[:, 0]
     heads = (
         f"Highest V: the prediction depends most on {rows.optional}",
         f"Lowest V: it depends least on {rows.optional}",

@@ -100,12 +100,12 @@ MIMIC3 = Protocol(
 PHYSIONET_2012 = Protocol(
     seeds=5,
     epochs=12,
-    networks=MIMIC3.networks | {"hidden_dim": 96, "learning_rate": 2e-3, "dropout": 0.5},
+    networks={**MIMIC3.networks, "hidden_dim": 96, "learning_rate": 2e-3, "dropout": 0.5},
     primo=MIMIC3.primo,
     # Found by benchmarks/tune_baselines.py; methods that are not named did best with the general settings.
     # Imputation by neighbours was tuned on 4,000 rows.
     own={
-        "primo (paper)": MIMIC3.own["primo (paper)"] | {"learning_rate": 5e-3},
+        "primo (paper)": {**MIMIC3.own["primo (paper)"], "learning_rate": 5e-3},
         "unimodal": {"learning_rate": 5e-3},
         "mvae": {"latent_dim": 4, "label_weight": 1.0, "warm_up": 1.0},
         "mmvae": {"latent_dim": 2, "label_weight": 5.0, "num_particles": 4},

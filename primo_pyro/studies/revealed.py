@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,9 @@ class RevealedRows:
         """The optional modalities in words, as in "the vital signs and laboratory values"."""
         return "the " + " and ".join(MODALITY_NAMES.get(name, name) for name in self.task.optional)
 
-    def label_shares(self, rows: Sequence[int] | slice = slice(None), **settings: object) -> pd.DataFrame:
+    def label_shares(
+        self, rows: Sequence[int] | np.ndarray | slice = slice(None), **settings: Any
+    ) -> pd.DataFrame:
         """Shares of plausible labels ``[n, C]`` of some of the rows, their optional modalities hidden."""
         return self.classifier.plausible_label_shares(
             self.hidden[rows], class_weight=self.class_weight, **settings
