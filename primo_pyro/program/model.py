@@ -14,7 +14,7 @@ already.
 A latent is in play where its modality is present, or absent and asked about; one that is not in play is not
 drawn, and the likelihood sees a constant in its place. A prediction asks about all that is absent. What one
 absent modality alone would change is asked with its latent alone in play: were the latents of the others
-drawn too, the modality would seem to tell less, for they tell parts of the same (docs/objective.md). With one
+drawn too, the modality would seem to tell less, for they tell parts of the same. With one
 modality that may be absent its latent always is in play, and this is Eq. 1 of the paper.
 """
 
