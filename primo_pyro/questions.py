@@ -164,8 +164,8 @@ class ImpactQuestions(ModalityEstimator):
                 absent = len(x) - int(x.present[name].sum())
                 if absent:
                     raise ModalityError(
-                        f"Modality {name!r} is absent in {absent} of {len(x)} rows; expected rows that have it. "
-                        f"Pass x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
+                        f"Modality {name!r} is absent in {absent} of {len(x)} rows; expected rows that have "
+                        f"it. Pass x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
                     )
         missing = x
         for name, rows in hidden.items():

@@ -10,6 +10,11 @@ from primo_pyro.program.encoders import MLP
 from tests.test_classifier import COMPLETE, NAN, X, Y, small
 
 
+@pytest.fixture(scope="module")
+def fitted():
+    return small().fit(X, Y)
+
+
 def refuses(error, *words, x=X, y=Y, validation=None, **settings):
     """Says all these words in this order, and has trained nothing."""
     classifier = small(callbacks=(pytest.fail,), **settings)
@@ -47,7 +52,7 @@ def test_refuses_what_the_blocks_cannot_be():
     refuses(ModalityError, "'m'", "1 of 2 rows are partly NaN", x={"m": [[1, 2], [1, NAN]]}, y=[0, 1])
     refuses(ModalityError, "'m'", "1 of 2 rows hold infinities", x={"m": [1.0, np.inf]}, y=[0, 1])
     refuses(ModalityError, "o: 2 rows, m: 1 rows", x={"o": [1, 2], "m": [1]}, y=[0, 1])
-    refuses(ModalityError, "'m'", "numbers were wanted", x={"m": ["a", "b"]}, y=[0, 1])
+    refuses(ModalityError, "'m'", "expected numbers", x={"m": ["a", "b"]}, y=[0, 1])
     refuses(ModalityError, "'m'", "2 rows", "no feature", "Leave it out", x={"m": np.ones((2, 0))}, y=[0, 1])
     five = {"m": np.ones((2, 1, 1, 1, 1))}
     refuses(ModalityError, "'m'", r"\[1, 1, 1, 1\]", "Reshape it, or pass encoders", x=five, y=[0, 1])

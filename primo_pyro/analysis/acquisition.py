@@ -260,8 +260,8 @@ def rank_acquisitions(
     """
     if not impacts:
         raise ModalityError(
-            f"No optional modality ({', '.join(map(' + '.join, absent)) or 'there is none'}) is absent in any "
-            f"of {rows} rows, so nothing can be acquired. Pass rows with modalities absent."
+            f"No optional modality ({', '.join(map(' + '.join, absent)) or 'there is none'}) is absent in "
+            f"any of {rows} rows, so nothing can be acquired. Pass rows with modalities absent."
         )
     parts = []
     for names, impact in impacts.items():

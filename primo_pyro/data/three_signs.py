@@ -103,8 +103,8 @@ def make_three_signs(rows: int, random_state: RandomState = 0) -> tuple[Modaliti
     if rows < 1:
         raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
     random = np.random.default_rng(random_state)
-    # `choice` would compare the same uniform numbers with the weights as `drop_at_random` with the rate, where
-    # both have the same seed: absence would depend on the place.
+    # With the same seed `choice` would compare the same uniform numbers with the weights as `drop_at_random`
+    # with the rate: absence would depend on the place.
     clusters = CLUSTERS.repeat(SIXTEENTHS, axis=0)[random.integers(16, size=rows)]
     points = random.normal(clusters, SCALE).astype(np.float32)
     # The label comes from the rounded numbers, so that it is exact for what the user gets.

@@ -194,7 +194,7 @@ class Representations:
     present
         Modality to booleans ``[B]``.
     asked
-        Modality to booleans ``[B]``: whether a row asks about it while it is absent. None: all rows about all.
+        Modality to booleans ``[B]``: whether a row asks about it where it is absent. None: all about all.
     """
 
     def __init__(

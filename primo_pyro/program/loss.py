@@ -4,8 +4,8 @@ Per row, a random set A of its absent modalities being asked about::
 
     bound(x, y; A)  -  R(x)  +  sum_x auxiliary * log p(y | x)           every modality x that is present
 
-The last term asks every encoder for the label on its own, through a linear head that no prediction uses. R and
-this term depend on parameters and data alone, not on the latents of the bound, and enter the program as
+The last term asks every encoder for the label on its own, through a linear head that no prediction uses. R
+and this term depend on parameters and data alone, not on the latents of the bound, and enter the program as
 factors.
 """
 
@@ -98,9 +98,9 @@ def _head(model) -> nn.Linear:
 class Loss(nn.Module):
     """The negative objective of a batch, summed over rows, as a module of everything that is trained.
 
-    It equals the ELBO of a `TrainingModel` and the guide. What does not depend on the latents is added outside
-    of Pyro, where looking up a network costs nothing; and where model and guide are the package's own, the
-    bound is computed from the same distributions without Pyro's bookkeeping, draw for draw.
+    It equals the ELBO of a `TrainingModel` and the guide. What does not depend on the latents is added
+    outside of Pyro, where looking up a network costs nothing; and where model and guide are the package's
+    own, the bound is computed from the same distributions without Pyro's bookkeeping, draw for draw.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Loss(nn.Module):
     Attributes
     ----------
     strength
-        Factor of all terms but the label's likelihood; `primo_pyro.training.train` raises it during a warm-up.
+        Factor of all terms but the label's likelihood; `primo_pyro.training.train` raises it in a warm-up.
     parts
         Those of the last call by name, means per row.
 
@@ -192,8 +192,8 @@ def log_ratios(
 class LossParts(poutine.messenger.Messenger):
     """Reads the parts of a loss, as means per row, off the two programs that the ELBO runs anyway.
 
-    ``kl_<site>`` is log q - log p of a latent's draws, ``nll_<site>`` -log p of an observed one (the label's is
-    ``nll_y``), and factors appear under their own names.
+    ``kl_<site>`` is log q - log p of a latent's draws, ``nll_<site>`` -log p of an observed one (the
+    label's is ``nll_y``), and factors appear under their own names.
     """
 
     def __enter__(self):

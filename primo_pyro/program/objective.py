@@ -1,7 +1,7 @@
 """Which objective training maximises: every choice by name, and the bounds on log p(y | x).
 
-docs/objective.md says why the default is not the paper's objective to the letter; `primo_pyro.program.regulariser`
-and `primo_pyro.program.loss` say what the names stand for.
+docs/objective.md says why the default is not the paper's objective to the letter, and
+`primo_pyro.program.regulariser` and `primo_pyro.program.loss` what the names stand for.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class ImportanceELBO(Trace_ELBO):
         self.spread_penalty = spread_penalty
 
     def average(self, log_weights: Tensor, something_absent: Callable[[], Tensor]) -> Tensor:
-        """The bound ``[B]`` of log weights ``[K, B]``; rows in which something in play is absent, on demand."""
+        """The bound ``[B]`` of log weights ``[K, B]``, given which rows lack something in play."""
         bound = log_weights.logsumexp(0) - math.log(len(log_weights))
         if not self.spread_penalty or len(log_weights) == 1:
             return bound

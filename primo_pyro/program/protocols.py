@@ -1,7 +1,7 @@
 """What the method asks of a model, whatever its story.
 
-Draws need a `LabelProgram`; training, the guide and the questions about impact need a `Story`. `PrimoModel` is
-both. A model of your own is a ``PyroModule`` with these attributes and methods.
+Draws need a `LabelProgram`; training, the guide and the questions about impact need a `Story`. `PrimoModel`
+is both. A model of your own is a ``PyroModule`` with these attributes and methods.
 """
 
 from __future__ import annotations

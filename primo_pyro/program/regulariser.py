@@ -11,9 +11,9 @@ under the story without H (which then is all that is asked about), the same agai
 With one modality that may be absent there is nothing random in H: it is hidden where it is present, and the
 first two terms are the paper's (Eq. 4).
 
-The third scores the story without H as a forecast of what the prediction becomes once H is revealed: an energy
-score (Gneiting and Raftery 2007) in the outcome's distance d, at its best where both sides have the same
-distribution, which is what V assumes. V_max is the outcome's largest V.
+The third scores the story without H as a forecast of what the prediction becomes once H is revealed: an
+energy score (Gneiting and Raftery 2007) in the outcome's distance d, at its best where both sides have the
+same distribution, which is what V assumes. V_max is the outcome's largest V.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def forecast_score(
 
 
 def story_predictions(model, h: Representations, priors: Priors, rows: Tensor, num_draws: int) -> Tensor:
-    """Predictions ``[K, B', Q]`` of the model's story under K draws of its latents, for some ``rows`` ``[B']``.
+    """Predictions ``[K, B', Q]`` of the model's story under K draws, for some ``rows`` ``[B']``.
 
     ``h`` has these rows, the priors all.
     """
