@@ -129,8 +129,8 @@ class PrimoEstimator(NetworkEstimator):
         if labels_of(type(outcome)) is not type(self.labels_) or outcome.prediction_size != size:
             raise LabelError(
                 f"The model's outcome is {type(outcome).__name__}, with predictions of "
-                f"{outcome.prediction_size} numbers; expected {type(expected).__name__}, of {size}. Give the model such an outcome, or "
-                "adopt it by another estimator."
+                f"{outcome.prediction_size} numbers; expected {type(expected).__name__}, of {size}. Give the "
+                "model such an outcome, or adopt it by another estimator."
             )
         self._check_roles(model, x)
         self.optional_ = tuple(sorted(model.optional))
