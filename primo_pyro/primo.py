@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from primo_pyro.diagnosis import diagnose, warn_of
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
+from primo_pyro.labels import labels_of
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
@@ -127,21 +128,26 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         self.seed_ = self._draw_seed()
         x, _ = self._learn_rows(x, y)
         expected = self.labels_.make(self._outcome_class())
-        if model.outcome.prediction_size != expected.prediction_size:
+        outcome, size = model.outcome, expected.prediction_size
+        if labels_of(type(outcome)) is not type(self.labels_) or outcome.prediction_size != size:
             raise LabelError(
-                f"The model predicts {model.outcome.prediction_size} numbers; expected "
-                f"{expected.prediction_size} for these labels. Give the model an outcome of that size."
+                f"The model's outcome is {type(outcome).__name__}, with predictions of "
+                f"{outcome.prediction_size} numbers; expected {type(expected).__name__}, of {size}. Give the "
+                "model such an outcome, or adopt it by another estimator."
             )
-        if sorted(model.encoder) != sorted(x.names) or set(self.optional_) - set(model.optional):
-            raise ModalityError(
-                f"The model has encoders for {sorted(model.encoder)} and latents about "
-                f"{list(model.optional)}; expected {sorted(x.names)} and {list(self.optional_)}. Pass the "
-                "rows it was trained on."
-            )
+        self._check_roles(model, x)
         self.optional_ = tuple(sorted(model.optional))
         self.model_, self.guide_ = model, guide
         self.adopted_ = True
         return self
+
+    def _check_roles(self, model: PrimoModel, x: Modalities) -> None:
+        if sorted(model.encoder) != sorted(x.names) or set(self.optional_) - set(model.optional):
+            raise ModalityError(
+                f"The model has encoders for {sorted(model.encoder)} and latents about "
+                f"{list(model.optional)}; expected {sorted(x.names)} and {list(self.optional_)}. Pass the "
+                "rows it was trained on, or make a latent about each modality that may be absent."
+            )
 
     def _objective(self) -> Objective:
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective
@@ -150,6 +156,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     def _build(self, x: Modalities) -> None:
         encoder = encoders_for(x, self.encoders, self.hidden_dim, self.dropout)
         model, guide = self.make_programs(encoder, self.labels_.make(self._outcome_class()))
+        self._check_roles(model, x)
         self.model_, self.guide_ = model.to(self._device()), guide.to(self._device())
 
     # --- Training ----------------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
 
     def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""
-        return self.model_.predict_proba(self._features(self._as_known_rows(x)))
+        x = self._as_known_rows(x)
+        return self.model_.predict_proba(self._features(x))
 
     # --- What a method says -----------------------------------------------------------------------------
 

@@ -1,28 +1,41 @@
-"""What holds for every baseline."""
+"""What holds for every estimator: PRIMO and whatever it is compared with."""
 
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
+from sklearn.exceptions import NotFittedError
+from torch import nn
 
-from primo_pyro import Modalities
+import primo_pyro
+from primo_pyro import Modalities, PrimoClassifier, PrimoRegressor, baselines
 from primo_pyro.baselines import (
     CMMDClassifier,
+    FrequencyClassifier,
     I2M2Classifier,
     ImputationClassifier,
     LVAEClassifier,
     MMVAEClassifier,
     MultimodalClassifier,
     MVAEClassifier,
+    NeighbourCompletions,
     StackingClassifier,
     UnimodalClassifier,
     ValueNetworkClassifier,
 )
 from primo_pyro.baselines.generative import LatentClassifier
 from primo_pyro.errors import LabelError, ModalityError
+from primo_pyro.estimator import ModalityEstimator
 from primo_pyro.program.outcomes import total_variation
+from tests.conftest import subclasses
 
 SMALL = {"hidden_dim": 8, "max_epochs": 2, "batch_size": 16, "random_state": 0}
+PRIMO = {
+    "primo": PrimoClassifier(latent_dim=2, num_samples=16, **SMALL),
+    "primo, ordered classes": PrimoClassifier(outcome="ordinal", latent_dim=2, num_samples=16, **SMALL),
+    "primo, several labels": PrimoClassifier(outcome="multilabel", latent_dim=2, num_samples=16, **SMALL),
+    "primo, numbers": PrimoRegressor(latent_dim=2, num_samples=16, **SMALL),
+}
 NETWORKS = {
     "unimodal": UnimodalClassifier("o", **SMALL),
     "multimodal": MultimodalClassifier(**SMALL),
@@ -43,13 +56,43 @@ TREES = {
 }
 LATENT = {name: c for name, c in NETWORKS.items() if isinstance(c, LatentClassifier)}
 
-networks = pytest.mark.parametrize("name", NETWORKS)
+EVERYONE = PRIMO | NETWORKS | TREES
+OTHERS = {FrequencyClassifier, NeighbourCompletions}  # look at no modality; estimate no label
+
+networks = pytest.mark.parametrize("name", PRIMO | NETWORKS)
 latent = pytest.mark.parametrize("name", LATENT)
-everyone = pytest.mark.parametrize("name", NETWORKS | TREES)
+everyone = pytest.mark.parametrize("name", EVERYONE)
+classifiers = pytest.mark.parametrize("name", NETWORKS | TREES | {"primo": PRIMO["primo"]})
 
 
-def fitted(name, x, y):
-    return clone((NETWORKS | TREES)[name]).fit(x, y)
+def test_every_estimator_is_tested():
+    """Whatever is public, so that a new one passes through all that is below."""
+    public = {getattr(module, name) for module in (primo_pyro, baselines) for name in module.__all__}
+    tested = {type(estimator) for estimator in EVERYONE.values()}
+    assert tested == subclasses(ModalityEstimator) & public
+    assert {it for it in public if isinstance(it, type) and hasattr(it, "fit")} == tested | OTHERS
+
+
+def labels_for(name, y):
+    """Labels of the kind that an estimator takes, out of classes 0, 1 and 2."""
+    if name == "primo, several labels":
+        return np.eye(3, dtype=int)[y]
+    return y / 2 if name == "primo, numbers" else y
+
+
+def fitted(name, x, y, **settings):
+    return clone(EVERYONE[name]).set_params(**settings).fit(x, labels_for(name, y))
+
+
+def predicted(estimator, x):
+    return estimator.predict(x) if is_regressor(estimator) else estimator.predict_proba(x)
+
+
+def networks_of(estimator):
+    """All that is trained and kept."""
+    if hasattr(estimator, "program_"):
+        return estimator.program_
+    return nn.ModuleList([estimator.model_, estimator.guide_])
 
 
 @networks
@@ -57,10 +100,10 @@ def test_gradients_reach_every_parameter(name, rows):
     x, y = rows
     classifier = fitted(name, x, y)
     usable = classifier._usable(x)
-    classifier.program_.train()
-    loss = classifier.program_(classifier._as_modalities(x)[usable], torch.as_tensor(y[usable]))
-    loss.backward()
-    for parameter, value in classifier.program_.named_parameters():
+    loss = classifier._make_loss().train()
+    codes = torch.as_tensor(classifier.labels_.encode(labels_for(name, y))[usable])
+    loss(classifier._as_modalities(x)[usable], codes).backward()
+    for parameter, value in loss.named_parameters():
         assert value.grad is not None, parameter
         assert torch.isfinite(value.grad).all(), parameter
         assert value.grad.abs().sum() > 0, parameter
@@ -70,10 +113,11 @@ def test_gradients_reach_every_parameter(name, rows):
 def test_training_moves_every_parameter_in_a_second_instance_too(name, rows):
     x, y = rows
     first = fitted(name, x, y)
-    longer = clone((NETWORKS | TREES)[name]).set_params(max_epochs=3, validation_fraction=0.0).fit(x, y)
-    untrained = clone(longer).set_params(max_epochs=0, patience=None).fit(x, y)
-    for parameter, value in untrained.program_.named_parameters():
-        assert not torch.equal(value, dict(longer.program_.named_parameters())[parameter]), parameter
+    longer = fitted(name, x, y, max_epochs=3, validation_fraction=0.0)
+    untrained = fitted(name, x, y, max_epochs=0, validation_fraction=0.0, patience=None)
+    moved = dict(networks_of(longer).named_parameters())
+    for parameter, value in networks_of(untrained).named_parameters():
+        assert not torch.equal(value, moved[parameter]), parameter
     assert len(first.history_) >= 1
 
 
@@ -87,8 +131,8 @@ def test_content_of_absent_rows_changes_nothing(name, rows):
         m[absent] = content
         other = Modalities({"o": x.values["o"], "m": m}, present={"m": ~absent})
         classifier = fitted(name, other, y)
-        shown = other[~absent] if name == "multimodal" else other
-        predictions.append(classifier.predict_proba(shown))
+        asked = other[~absent] if name == "multimodal" else other
+        predictions.append(predicted(classifier, asked))
     np.testing.assert_array_equal(predictions[0], predictions[1])
     np.testing.assert_array_equal(predictions[0], predictions[2])
 
@@ -101,31 +145,32 @@ def test_predictions_depend_on_their_own_row_alone(name, rows):
     order = np.random.default_rng(1).permutation(len(x))
     # Matrix products of other sizes round differently in single precision.
     np.testing.assert_allclose(
-        classifier.predict_proba(x)[order], classifier.predict_proba(x[order]), rtol=0, atol=1e-5
+        predicted(classifier, x)[order], predicted(classifier, x[order]), rtol=0, atol=1e-5
     )
-    np.testing.assert_allclose(classifier.predict_proba(x[:1]), classifier.predict_proba(x)[:1], atol=1e-5)
+    np.testing.assert_allclose(predicted(classifier, x[:1]), predicted(classifier, x)[:1], atol=1e-5)
 
 
-@everyone
+@classifiers
 def test_face(name, rows):
     x, y = rows
     labels = np.array(["cat", "dog", "hen"])[y]
     classifier = fitted(name, x, labels)
-    shown = x[x.complete]
-    p = classifier.predict_proba(shown)
+    complete = x[x.complete]
+    p = classifier.predict_proba(complete)
     assert p.shape == (24, 3)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-12)
-    assert set(classifier.predict(shown)) <= set(labels)
+    assert set(classifier.predict(complete)) <= set(labels)
     assert classifier.classes_.tolist() == ["cat", "dog", "hen"]
     assert "val_log_loss" in classifier.history_
     if name in NETWORKS:
-        assert len(classifier.latents(shown)) == 24
+        assert len(classifier.latents(complete)) == 24
 
 
 @everyone
 def test_validation_rows_of_ones_own(name, rows):
     x, y = rows
-    classifier = clone((NETWORKS | TREES)[name]).fit(x, y, validation=(x, y))
+    y = labels_for(name, y)
+    classifier = clone(EVERYONE[name]).fit(x, y, validation=(x, y))
     assert len(classifier.history_) >= 1
 
 
@@ -133,8 +178,8 @@ def test_validation_rows_of_ones_own(name, rows):
 def test_same_seed_same_predictions_and_no_touch_on_global_state(name, rows):
     x, y = rows
     before = torch.random.get_rng_state()
-    shown = x[x.complete]
-    first, second = (fitted(name, x, y).predict_proba(shown) for _ in range(2))
+    complete = x[x.complete]
+    first, second = (predicted(fitted(name, x, y), complete) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert torch.equal(before, torch.random.get_rng_state())
 
@@ -173,9 +218,7 @@ def test_latents_are_those_of_the_same_draws(name, rows):
     assert (np.abs(error) < z.std(0) * 64**-0.5 + 1e-6).mean() > 0.9
 
 
-@pytest.mark.parametrize(
-    "name", ["multimodal, all rows", "i2m2", "mvae", "mmvae", "cmmd", "lvae", "value network"]
-)
+@pytest.mark.parametrize("name", [n for n in PRIMO | NETWORKS if n not in ("unimodal", "multimodal")])
 def test_series_and_images(name):
     random = np.random.default_rng(0)
     x = Modalities(
@@ -185,22 +228,34 @@ def test_series_and_images(name):
             "image": random.integers(0, 256, size=(24, 1, 8, 8)).astype(np.uint8),
         }
     ).drop_at_random("series", "image", random_state=0)
-    y = np.arange(24) % 2
-    classifier = clone(NETWORKS[name]).set_params(max_epochs=1).fit(x, y)
-    p = classifier.predict_proba(x)
-    assert p.shape == (24, 2)
+    classifier = fitted(name, x, np.arange(24) % 3, max_epochs=1)
+    p = predicted(classifier, x)
+    assert p.shape == ((24,) if is_regressor(classifier) else (24, 3))
     assert np.isfinite(p).all()
-    assert len(classifier.latents(x)) == 24
+    if name in NETWORKS:
+        assert len(classifier.latents(x)) == 24
 
 
 @everyone
 def test_wrong_labels_and_modalities_are_refused(name, rows):
     x, y = rows
-    classifier = clone((NETWORKS | TREES)[name])
-    with pytest.raises(LabelError, match="one class only"):
-        classifier.fit(x, np.zeros(48))
+    classifier, y = clone(EVERYONE[name]), labels_for(name, y)
     with pytest.raises(LabelError, match="48 rows and y 47"):
         classifier.fit(x, y[1:])
+    with pytest.raises(LabelError, match="target y is None"):
+        classifier.fit(x, None)
     wrong = Modalities({"o": np.zeros((2, 4)), "m": np.zeros((2, 2))})
     with pytest.raises(ModalityError, match=r"shape \[4\].*trained on \[3\]"):
-        classifier.fit(x, y).predict_proba(wrong)
+        classifier.fit(x, y).predict(wrong)
+
+
+@classifiers
+def test_a_single_class_is_refused(name, rows):
+    with pytest.raises(LabelError, match="one class only"):
+        clone(EVERYONE[name]).fit(rows[0], np.zeros(48))
+
+
+@everyone
+def test_nothing_is_predicted_before_fit(name, rows):
+    with pytest.raises(NotFittedError):
+        clone(EVERYONE[name]).predict(rows[0])
