@@ -10,13 +10,13 @@ it asks about, and no other absent ones.
 ``m`` alone may be absent. Then ``twin`` is added, which repeats ``m``. Look at V of the twin: it is that of
 ``m`` as long as ``m`` is absent too, and 0 once ``m`` is present. Both together are worth no more than one.
 
-*Three signs.* The label is the xor of three signs, those of ``o``, ``m1`` and ``m2``. First the model knows of
-no ``m2``, and ``m1`` alone may be absent. Then ``m2`` is added. Look at rows with o near 1: there neither of
-the two tells anything alone, and both together tell everything. So the worth of a set is not the sum of its
-members, and what one of them is worth depends on whether the other one is present.
+*Three signs.* The label is the xor of three signs, those of ``o``, ``m1`` and ``m2``. First the model knows
+of no ``m2``, and ``m1`` alone may be absent. Then ``m2`` is added. Look at rows with o near 1: there neither
+of the two tells anything alone, and both together tell everything. So the worth of a set is not the sum of
+its members, and what one of them is worth depends on whether the other one is present.
 
-Printed is a line for each question: V and the exact V*, means over new rows, and by how much V of a row is off
-on average. ``many_modalities.png`` shows single rows.
+Printed is a line for each question: V and the exact V*, means over new rows, and by how much V of a row is
+off on average. ``many_modalities.png`` shows single rows.
 """
 
 from __future__ import annotations
