@@ -178,12 +178,8 @@ def draw_legend(ax: Axes, x: float, y: float, colours: Iterable[str] = LEGEND) -
 
 # --- (a) The rooms and their imports -------------------------------------------------------------------
 
-ROOM, LANE, LINE, GAP = (
-    2.75,
-    0.3,
-    0.165,
-    0.42,
-)  # inches: a room, a passing arrow, a line, between floors
+# In inches: widths of a room and of a passing arrow, heights of a line of text and of the gap between floors.
+ROOM, LANE, LINE, GAP = 2.75, 0.3, 0.165, 0.48
 
 
 def floors_of(imports: Mapping[str, set[str]]) -> dict[str, int]:
@@ -260,11 +256,12 @@ def draw_rooms(code: Code) -> Figure:
         ax.axhspan(*edges, color="black", alpha=0.03 * (f % 2), linewidth=0)
         write(ax, 0.3, upper - tall[f] / 2, str(f), va="center", color="#999999", fontsize=14)
     for chain in chains:
-        at = [(x[chain[0]], top[floors[chain[0]]] - height[chain[0]])]
+        room, floor = chain[0], floors[chain[0]]
+        at = [(x[room], top[floor] - height[room]), (x[room], top[floor] - tall[floor])]
         for node in chain[1:-1]:
             at += [(x[node], top[node[2]]), (x[node], top[node[2]] - tall[node[2]])]
         at.append((x[chain[-1]], top[floors[chain[-1]]]))
-        draw_path(ax, at, COLOURS[ROOMS[chain[0]][1]][1])
+        draw_path(ax, at, COLOURS[ROOMS[room][1]][1])
     for room in rooms:
         upper = top[floors[room]]
         draw_box(ax, x[room], upper, ROOM, height[room], ROOMS[room][1])

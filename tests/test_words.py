@@ -101,18 +101,7 @@ def offences(text: str) -> list[str]:
     return [f"...{text[max(0, m.start() - 40) : m.end() + 20]}... (write: {word})" for word, m in found]
 
 
-# Files whose words do not yet keep to the glossary; a file that does must leave this list.
-UNFINISHED = {
-    f"primo_pyro/data/{name}.py"
-    for name in ("avmnist", "controls", "mimic3", "missingness", "mnist", "physionet2012", "sounds", "xor")
-}
-
-
-def marked(case: str, unfinished: bool):
-    return pytest.param(case, marks=pytest.mark.xfail(reason="not yet reworded")) if unfinished else case
-
-
-@pytest.mark.parametrize("file", [marked(file, file in UNFINISHED) for file in TEXTS])
+@pytest.mark.parametrize("file", TEXTS)
 def test_no_forbidden_words(file):
     assert offences((ROOT / file).read_text()) == []
 
