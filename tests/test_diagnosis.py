@@ -4,14 +4,17 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from primo_pyro import PrimoClassifier
 from primo_pyro.data import make_null_modality
-from primo_pyro.diagnosis import collapse, diagnose, impact_stays, overfit
+from primo_pyro.diagnosis import collapse, diagnose, impact_stays, overfit, probe_losses
 from primo_pyro.errors import CollapseWarning, OverfitWarning, PrimoWarning
+from primo_pyro.prediction import summarise
+from primo_pyro.program import Categorical, Multilabel, Normal, Ordinal, Outcome
 from primo_pyro.studies.protocols import DIGIT_HALVES
 from primo_pyro.studies.tasks import digit_halves
-from tests.conftest import make_program, make_rows
+from tests.conftest import make_program, make_rows, subclasses
 
 
 def said_by(classifier, training, validation):
@@ -55,6 +58,7 @@ def test_the_default_does_not_collapse_on_digits():
     assert not [text for category, text in said if category is CollapseWarning]
 
 
+@pytest.mark.slow
 def test_a_modality_that_tells_nothing_has_not_collapsed():
     """That its V, small as it is, does not fall when it is there may be told; it is true."""
     x, y = make_null_modality(1500, random_state=0)
@@ -111,6 +115,61 @@ def test_what_is_looked_at(optional, rows, lines):
     frame = diagnose(model.eval(), x, y, x, y, num_samples=8, seed=0)
     assert len(frame) == lines
     assert list(frame["modality"][2:]) == list(optional[: max(0, lines - 2)])
+
+
+OUTCOMES = {  # outcome: its labels out of classes 0, 1 and 2
+    Categorical(3): lambda y: y,
+    Ordinal(3): lambda y: y,
+    Multilabel(3): lambda y: np.eye(3, dtype=np.float32)[y],
+    Normal(): lambda y: y.astype(np.float32) - 1,
+}
+
+
+@pytest.mark.parametrize(("outcome", "encode"), OUTCOMES.items(), ids=lambda o: getattr(o, "name", ""))
+def test_every_outcome_is_looked_at(outcome, encode):
+    """The measured gain is that of the model in its own log likelihood, and the probe is of the same kind."""
+    model, _ = make_program(outcome=outcome)
+    (x, y), (x_val, y_val) = make_rows(150, rate=0.2), make_rows(100, rate=0.0, seed=1)
+    y, y_val = encode(y), encode(y_val)
+    frame = diagnose(model.eval(), x, y, x_val, y_val, num_samples=64, seed=0)
+    assert frame["check"].tolist() == ["impact stays", "overfit", "collapse"]
+    assert np.isfinite(frame[["measured", "reference", "excess"]].to_numpy(float)).all()
+    settings = {"num_samples": 64, "seed": 0}
+    complete, missing = (
+        summarise(model, rows, torch.as_tensor(y_val), **settings) for rows in (x_val, x_val.drop("m"))
+    )
+    gain = (complete.log_likelihood - missing.log_likelihood).mean()
+    assert frame["measured"].iloc[2] == pytest.approx(gain, abs=1e-12)
+    assert frame["measured"].iloc[0] == pytest.approx(complete.impact.mean(), abs=1e-12)
+
+
+def test_every_outcome_has_a_probe():
+    assert {type(o) for o in OUTCOMES} == {
+        cls for cls in subclasses(Outcome) if cls.__module__.startswith("primo_pyro")
+    }
+
+
+def test_probes_know_what_features_tell():
+    """Two of five features tell the label: nearly all of it, of new rows too, and the others nothing."""
+    random = np.random.default_rng(0)
+    h = random.normal(size=(2, 2000, 5))
+    for outcome, encode in OUTCOMES.items():
+        y, y_new = (encode(np.digitize(part[:, 0] + part[:, 1], [-0.6, 0.6])) for part in h)
+        told = probe_losses(outcome, h[0], y, h[1], y_new)
+        blind = probe_losses(outcome, h[0][:, 2:], y, h[1][:, 2:], y_new)
+        assert told.shape == (2000,)
+        # The loss of the blind is the label's own entropy; a linear probe halves it for each outcome.
+        assert told.mean() < 0.7 * blind.mean()
+
+
+def test_without_a_complete_training_row_there_is_no_probe():
+    """Nor where a label does not vary among them: the other checks remain."""
+    model, _ = make_program(("m", "n"))
+    x, y = make_rows(100, ("m", "n"), rate=0.0)
+    either = x.drop("m", where=np.arange(100) % 2 == 0).drop("n", where=np.arange(100) % 2 == 1)
+    for rows, labels in ((either, y), (x, np.zeros_like(y))):
+        frame = diagnose(model.eval(), rows, labels, x, y, num_samples=8, seed=0)
+        assert frame["check"].tolist() == ["impact stays", "overfit"]
 
 
 def test_modalities_that_are_all_optional():

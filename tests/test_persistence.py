@@ -19,8 +19,10 @@ from primo_pyro import Modalities, Objective, PrimoClassifier
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.data import make_xor
 from primo_pyro.errors import SavedModelError
-from primo_pyro.persistence import MANIFEST, SETTINGS, WEIGHTS, _decode, _encode
+from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, NumberLabels, OrderedLabels
+from primo_pyro.persistence import KINDS, MANIFEST, SETTINGS, WEIGHTS, _decode, _encode
 from primo_pyro.program.encoders import MLP
+from tests.conftest import subclasses
 
 SMALL = {"latent_dim": 2, "hidden_dim": 8, "max_epochs": 2, "num_samples": 16, "random_state": 0}
 COMPLETE, Y = make_xor(120, random_state=0)
@@ -128,6 +130,10 @@ def test_labels_come_back_as_they_were(classes, tmp_path):
         np.zeros((0, 3), np.int16),
         Objective(tie=0.3),
         torch.device("cpu"),
+        ClassLabels(np.array(["a", "b"])),
+        OrderedLabels(np.array([3, 1])),
+        IndicatorLabels(np.array(["fever", "cough"], object)),
+        NumberLabels(0.1 + 0.2, 1e-300),
     ],
     ids=repr,
 )
@@ -139,6 +145,11 @@ def test_values_that_json_does_not_know_survive_it(value):
         np.testing.assert_array_equal(again, value)
     else:
         assert repr(again) == repr(value)
+
+
+def test_every_kind_of_labels_can_be_saved():
+    kinds = {kind for kind, *_ in KINDS.values()}
+    assert {cls for cls in subclasses(Labels) if cls.__module__.startswith("primo_pyro")} <= kinds
 
 
 def test_random_state_object_survives():
