@@ -249,6 +249,12 @@ def _settled_points(points: Tensor, seed: int) -> Tensor:
     return each.repeat_interleave(torch.tensor(sizes), dim=0).to(points)
 
 
+def _known_latents(model: Story, h: Representations) -> dict[str, Tensor]:
+    """Rows ``[B]`` in which the site of a latent is known, but for its spread, while another one is not."""
+    absent = model.something_absent(h)
+    return {f"z_{name}": absent & h.all_present(latent.about) for name, latent in model.latents.items()}
+
+
 @torch.no_grad()
 def _summarise_rows(
     model: Story,
@@ -259,8 +265,7 @@ def _summarise_rows(
     columns: Mapping[str, slice],
     max_cells: int,
 ) -> Summary:
-    absent = model.something_absent(h)
-    known = {f"z_{name}": absent & h.all_present(latent.about) for name, latent in model.latents.items()}
+    absent, known = model.something_absent(h), _known_latents(model, h)
     mixed = torch.stack(list(known.values())).any(0) if known else absent & False
     per_pass = max(1, max_cells // len(h))
     predictions, log_ps = [], []
@@ -294,7 +299,10 @@ def stream_draws(
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
         points = _points(model, columns, num_samples, kind, seed)
+        settled = _settled_points(points, seed)
         rows = max(1, max_cells // num_samples)
         for start in range(0, len(x), rows):
-            drawn = draw(model, encode(model, x[start : start + rows]), points, sites, columns=columns)
+            h = encode(model, x[start : start + rows])
+            held = settled, _known_latents(model, h)
+            drawn = draw(model, h, points, sites, columns=columns, settled=held)
             yield {site: values.cpu().numpy() for site, values in drawn.items()}

@@ -231,8 +231,8 @@ class ImpactQuestions(ModalityEstimator):
             )
         if len(x) < FEW_ROWS:
             warnings.warn(
-                f"{len(x)} rows have {what}; expected some hundreds. The expected change of so few is mostly "
-                "chance. Pass more rows that have it.",
+                f"Few rows have {what}: {len(x)}; expected some hundreds. The expected change of so few is "
+                "mostly chance. Pass more rows that have it.",
                 FewRowsWarning,
                 stacklevel=3,
             )

@@ -136,8 +136,9 @@ def test_unknown_outcomes_are_refused():
 @every
 def test_impact_is_the_mean_distance_in_the_outcomes_units(fitted, outcome):
     classifier = fitted[outcome]
-    impact = classifier.predictive_impact(X)
-    draws = classifier.sample_predictions(X)
+    bare = X.drop("a", "b")
+    impact = classifier.predictive_impact(bare)
+    draws = classifier.sample_predictions(bare)
     distance = {
         "categorical": lambda d: abs(d).sum(-1) / 2,
         "ordinal": lambda d: abs(d.cumsum(-1)[..., :-1]).sum(-1) / 2,
@@ -274,7 +275,7 @@ def test_an_outcome_of_ones_own_trains_by_its_distance(fitted):
     plain = PrimoClassifier(**SMALL).fit(X, LABELS["categorical"])
     own = PrimoClassifier(**SMALL, outcome=Weighted).fit(X, LABELS["categorical"])
     assert not np.allclose(plain.predict_proba(X), own.predict_proba(X), atol=1e-4)
-    assert own.history_["forecast_a"].iloc[0] > plain.history_["forecast_a"].iloc[0]
+    assert own.history_["forecast"].iloc[0] > plain.history_["forecast"].iloc[0]
 
 
 def test_the_report_of_ordered_classes(fitted, tmp_path):
@@ -308,8 +309,9 @@ def test_ordered_classes_and_several_labels_are_learnt():
     # The label is a function of what is present. Cut points that do not follow the scores' spread, or that
     # the three single encoders' heads share, cost more than 0.1; 1,000 rows know a share to 0.013.
     assert (ordinal.predict(x[test]) == grade[test]).mean() > 0.85
+    # Of normal parts of spread 2 and 1 the wider moves the score by twice as much, and the class by less.
     impact = ordinal.predictive_impact(x[test].drop("a", "b"), "a")["impact"].mean()
-    assert impact > 2 * ordinal.predictive_impact(x[test].drop("a", "b"), "b")["impact"].mean()
+    assert impact > 1.3 * ordinal.predictive_impact(x[test].drop("a", "b"), "b")["impact"].mean()
 
     several = np.stack([total > 0, a > 0, o > 0], 1).astype(int)
     multilabel = PrimoClassifier(**settings, outcome="multilabel").fit(some, several[train])

@@ -106,15 +106,16 @@ def test_the_same_gap_is_found_on_many_rows_only():
 
 @pytest.mark.parametrize(
     ("optional", "rows", "lines"),
-    [(("m",), 40, 0), ((), 100, 0), (("m",), 100, 3), (("m", "n"), 300, 4)],
+    [(("m",), 40, 2), ((), 100, 0), (("m",), 100, 3), (("m", "n"), 300, 7)],
 )
 def test_what_is_looked_at(optional, rows, lines):
-    """Nothing without a latent or on few rows; else V and training rows once, collapse for each latent."""
+    """Nothing without a latent; on few rows what was not checked; else training rows once, all for each."""
     model, _ = make_program(optional)
     x, y = make_rows(rows, optional, rate=0.0)
     frame = diagnose(model.eval(), x, y, x, y, num_samples=8, seed=0)
     assert len(frame) == lines
-    assert list(frame["modality"][2:]) == list(optional[: max(0, lines - 2)])
+    assert set(frame["modality"]) - {" and ".join(optional)} == set(optional if len(optional) > 1 else ())
+    assert frame["found"].isna().all() == (rows == 40 or not optional)
 
 
 OUTCOMES = {  # outcome: its labels out of classes 0, 1 and 2

@@ -32,7 +32,7 @@ from primo_pyro.program import (
     priors,
 )
 from primo_pyro.program.encoders import Standardise
-from primo_pyro.program.objective import regulariser
+from primo_pyro.program.regulariser import regulariser
 from tests.conftest import make_program, make_rows
 
 SMALL = {"latent_dim": 2, "hidden_dim": 6, "max_epochs": 1, "num_samples": 16, "random_state": 0}

@@ -16,7 +16,8 @@ from primo_pyro import ImportanceELBO, Objective, TrainingModel
 from primo_pyro.program import Categorical as ClassesOutcome
 from primo_pyro.program import Latent, Loss, Multilabel, Ordinal
 from primo_pyro.program import Normal as NumberOutcome
-from primo_pyro.program.objective import LossParts, forecast_score, regulariser, tie
+from primo_pyro.program.loss import LossParts
+from primo_pyro.program.regulariser import forecast_score, priors_of, regulariser, tie
 from tests.conftest import make_program, make_rows
 
 PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
@@ -263,8 +264,14 @@ def test_tie_is_zero_where_the_modality_is_absent():
     parts = regulariser(model, model.encoder(x), CALIBRATED)
     absent = torch.as_tensor(~x.present["m"])
     assert (parts["tie_m"][absent] == 0).all()
-    assert (parts["forecast_m"][absent] == 0).all()
+    assert (parts["forecast"][absent] == 0).all()
     assert (parts["tie_m"][~absent] > 0).all()
+
+
+def score_of(model, h, num_draws):
+    """The forecast score with m hidden wherever it is present."""
+    hidden = {"m": h.present["m"]}
+    return forecast_score(model, h, hidden, priors_of(model, h), priors_of(model, h.hide(hidden)), num_draws)
 
 
 def test_forecast_is_weighted_in_units_of_the_largest_impact():
@@ -272,9 +279,9 @@ def test_forecast_is_weighted_in_units_of_the_largest_impact():
     model, _ = make_program()
     h, objective = model.encoder(x), replace(CALIBRATED, forecast=0.7)
     torch.manual_seed(0)
-    part = regulariser(model, h, objective)["forecast_m"]
+    part = regulariser(model, h, objective)["forecast"]
     torch.manual_seed(0)
-    score = forecast_score(model, h, ("m",), objective.num_particles)
+    score = score_of(model, h, objective.num_particles)
     torch.testing.assert_close(part, 0.7 * model.outcome.largest_impact * score)
 
 
@@ -288,7 +295,7 @@ def test_a_share_of_the_ties_gradient_reaches_the_prior_that_knows_the_modality(
             return pyro.distributions.Normal(locs[:1] if complete else locs[1:], 1.0).to_event(1)
 
     prior = Prior()
-    divergence = tie(prior, True, prior(False), replace(CALIBRATED, tie_on_complete=share)).sum()
+    divergence = tie(prior(True), prior(False), replace(CALIBRATED, tie_on_complete=share)).sum()
     whole = kl_divergence(prior(True), prior(False)).sum()
     assert divergence.item() == pytest.approx(whole.item(), rel=1e-6)  # single precision
     (gradient,), (full,) = torch.autograd.grad(divergence, locs), torch.autograd.grad(whole, locs)
@@ -326,7 +333,7 @@ def test_forecast_score_is_best_where_both_priors_are_one(outcome):
     def score(shift, scale):
         model.prior["m"].shift, model.prior["m"].scale = shift, scale
         with torch.no_grad():
-            return forecast_score(model, h, ("m",), draws).mean().item() / outcome.largest_impact
+            return score_of(model, h, draws).mean().item() / outcome.largest_impact
 
     best = score(0.0, 1.0)
     # 200 rows with 40 draws on either side: 8,000 of each. Distances between them vary by less than V_max, or

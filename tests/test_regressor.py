@@ -70,7 +70,7 @@ def test_rows_one_by_one_are_predicted_as_together(fitted):
 
 def test_columns(fitted):
     impact = fitted.predictive_impact(X)
-    assert list(impact) == ["impact", "impact_se", "impact_normalised", "information_gain"]
+    assert list(impact) == ["impact", "impact_se", "impact_normalised", "information_gain", "spread"]
     assert (impact >= 0).all(axis=None)
     np.testing.assert_allclose(impact["impact_normalised"], impact["impact"] * math.sqrt(math.pi) / 2)
     gap = fitted.impact_gap(COMPLETE)

@@ -105,7 +105,7 @@ def test_history_names_the_parts_of_the_loss():
     x, y = rows()
     history = PrimoClassifier(**SMALL).fit(x, y).history_
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    parts = {"loss", "nll_y", "kl_z_m", "anchor_m", "tie_m", "forecast_m", "auxiliary_o", "learning_rate"}
+    parts = {"loss", "nll_y", "kl_z_m", "anchor_m", "tie_m", "forecast", "auxiliary_o", "learning_rate"}
     scores = {"val_log_loss", "val_log_loss_missing", "val_log_loss_complete"}
     assert parts | scores <= set(history.columns)
     assert np.isfinite(history.to_numpy(float)).all()

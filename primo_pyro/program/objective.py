@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -144,7 +143,7 @@ class ImportanceELBO(Trace_ELBO):
         )  # [K, B] or [B]
         if log_weights.dim() == 1:
             log_weights = log_weights[None]
-        return -self.average(log_weights, partial(model.something_absent, *args)).sum()
+        return -self.average(log_weights, lambda: model.something_absent(*args)).sum()
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound as a number."""
