@@ -117,6 +117,7 @@ class NormalDraws(poutine.messenger.Messenger):
         self,
         points: Tensor,
         columns: Mapping[str, slice] | None = None,
+        *,
         plate: str = "_num_predictive_samples",
         settled: tuple[Tensor, Mapping[str, Tensor]] | None = None,
     ):

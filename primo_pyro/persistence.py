@@ -41,7 +41,17 @@ from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, Ordere
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.objective import Objective
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "SETTINGS", "WEIGHTS", "load_estimator", "save_estimator"]
+__all__ = [
+    "FORMAT_VERSION",
+    "KINDS",
+    "MANIFEST",
+    "SETTINGS",
+    "WEIGHTS",
+    "from_json",
+    "load_estimator",
+    "save_estimator",
+    "to_json",
+]
 
 FORMAT = "primo_pyro.PrimoEstimator"
 FORMAT_VERSION = 2  # raised whenever a release could misread what another one wrote
@@ -148,7 +158,7 @@ def load_estimator(
     for name in (SETTINGS, WEIGHTS):
         _check_sum(folder / name, manifest["sha256"][name])
     settings = _read_json(folder / SETTINGS)
-    parameters: dict[str, Any] = {name: _decode(value) for name, value in settings["parameters"].items()}
+    parameters: dict[str, Any] = {name: from_json(value) for name, value in settings["parameters"].items()}
     if device is not None:
         parameters["device"] = device
     if settings["class"] != cls.__name__:
@@ -167,7 +177,7 @@ def load_estimator(
 
     estimator = cls(**parameters | dict(given or {}) | {"encoders": encoders})
     for name, value in settings["learnt"].items():
-        setattr(estimator, name, _decode(value))
+        setattr(estimator, name, from_json(value))
     one_row = Modalities(
         {name: np.zeros((1, *shape), np.float32) for name, shape in estimator.shapes_.items()}
     )
@@ -230,13 +240,13 @@ def _settings(estimator: NetworkEstimator) -> dict[str, Any]:
     return {
         "class": type(estimator).__name__,
         "parameters": {
-            name: _encode(value, name)
+            name: to_json(value, name)
             for name, value in parameters.items()
             if name not in NOT_IN_JSON and name not in code
         },
         "code": code,
         "encoders": sorted(parameters["encoders"] or ()),
-        "learnt": {name: _encode(value, name) for name, value in learnt.items() if name not in NETWORKS},
+        "learnt": {name: to_json(value, name) for name, value in learnt.items() if name not in NETWORKS},
     }
 
 
@@ -402,27 +412,28 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
 }
 
 
-def _encode(value: Any, name: str) -> Any:
+def to_json(value: Any, name: str) -> Any:
     """As JSON, with a tag where JSON alone would bring back another type."""
     if not isinstance(value, np.generic):  # some NumPy scalars are Python numbers too
         if value is None or isinstance(value, str | int) or (isinstance(value, float) and np.isfinite(value)):
             return value
         if isinstance(value, list):
-            return [_encode(entry, name) for entry in value]
+            return [to_json(entry, name) for entry in value]
     exact_first = sorted(KINDS.items(), key=lambda item: type(value) is not item[1][0])
     for tag, (kind, simpler, _) in exact_first:
         if isinstance(value, kind):
-            return {tag: _encode(simpler(value), name)}
+            return {tag: to_json(simpler(value), name)}
     raise SavedModelError(
         f"{name} holds {type(value).__name__} ({value!r:.60}), which cannot be saved without pickle. Give "
         f"numbers, strings, arrays or the package's own objects, or set it to None before saving."
     )
 
 
-def _decode(content: Any) -> Any:
+def from_json(content: Any) -> Any:
+    """The value that `to_json` wrote."""
     if isinstance(content, list):
-        return [_decode(entry) for entry in content]
+        return [from_json(entry) for entry in content]
     if isinstance(content, dict):
         ((tag, simpler),) = content.items()
-        return KINDS[tag][2](_decode(simpler))
+        return KINDS[tag][2](from_json(simpler))
     return content

@@ -93,7 +93,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         model = PrimoModel(
             encoder,
             one_latent_each(self.optional_, self.latent_dim),
-            outcome,
+            outcome=outcome,
             hidden_dim=self.hidden_dim,
             dropout=self.dropout,
         )
@@ -166,7 +166,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         return self._objective().warm_up
 
     def _make_loss(self) -> nn.Module:
-        return Loss(self.model_, self.guide_, self._objective())
+        return Loss(self.model_, self.guide_, objective=self._objective())
 
     def _train(
         self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool

@@ -1,15 +1,19 @@
-"""Which module may import which, read off the files."""
+"""Which module may import which, read off the files; what the package shows of itself."""
 
 import ast
 import importlib
 import inspect
+import json
+import subprocess
+import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import primo_pyro
-from primo_pyro import PrimoGuide, PrimoModel
 
 PACKAGE = Path(primo_pyro.__file__).parent
 ROOT = PACKAGE.parent
@@ -45,10 +49,16 @@ FLOORS = (
 ONLY = {
     "outcomes": set(),
     "analysis": {"errors", "modalities", "outcomes", "prediction"},
+    "distributions": set(),
+    "protocols": {"modalities", "encoders", "outcomes", "priors"},
+    "labels": {"errors", "outcomes"},
     "data": {"errors", "modalities"},
 }
+# Names that a room may take from another one, where these are not all of its public ones.
+ONLY_NAMES = {("analysis", "prediction"): {"Summary"}}
 LONGEST = 450  # lines of a file, but for those that read data sets
-SCREEN = 40  # lines of the story, and of the guide's forward, with their docstrings
+SCREEN = 80  # lines of code of the model and of the guide
+POSITIONAL = 2  # arguments of a constructor
 
 
 def module_of(path: Path) -> str:
@@ -152,6 +162,12 @@ def test_no_import_goes_in_a_circle():
         pytest.fail(" -> ".join(error.args[1]))
 
 
+@pytest.mark.parametrize(("room", "other"), sorted(ONLY_NAMES))
+def test_names_taken_from_another_room(room, other):
+    taken = {name for m in ROOMS[room] for of, name, _ in imports_of(TREES[m]) if of in ROOMS[other]}
+    assert taken <= ONLY_NAMES[room, other]
+
+
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_no_private_name_leaves_its_module(module):
     assert private_names(TREES[module]) == set()
@@ -173,21 +189,105 @@ PYTHON = sorted(
 )
 
 
+@pytest.mark.parametrize("file", PYTHON)
+def test_names_that_are_imported_are_listed(file):
+    for module, name, _ in imports_of(ast.parse((ROOT / file).read_text())):
+        if name is not None:
+            assert name in (public_names(module) or ()), f"{name} is not in __all__ of {full_name(module)}"
+
+
 @pytest.mark.parametrize("file", [file for file in PYTHON if not file.startswith("primo_pyro/data/")])
 def test_files_are_short(file):
     assert len((ROOT / file).read_text().splitlines()) <= LONGEST
 
 
+def code_of(path: Path) -> list[str]:
+    """The lines of a file without docstrings, comments and blank lines."""
+    text = path.read_text()
+    docstrings = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            docstrings |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = [line for number, line in enumerate(text.splitlines(), 1) if number not in docstrings]
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
 @pytest.mark.parametrize("program", ["program.model", "program.guide"])
 def test_the_programs_know_nothing_of_training_files_or_pictures(program):
-    text = FILES[program].read_text()
-    for word in ("optim", "open(", "Path", "plot", "objective"):
-        assert word not in text
+    code = "\n".join(code_of(FILES[program]))
+    for word in ("optim.", "open(", "Path", "plot", "objective"):
+        assert word not in code
 
 
-def test_the_story_fits_on_one_screen():
-    for parts in ((PrimoModel.story, PrimoModel.draw_latents), (PrimoGuide.forward, PrimoGuide.proposal)):
-        assert sum(len(inspect.getsource(part).splitlines()) for part in parts) <= SCREEN
+@pytest.mark.parametrize("program", ["program.model", "program.guide"])
+def test_the_story_fits_on_one_screen(program):
+    assert len(code_of(FILES[program])) <= SCREEN
+
+
+# --- What a user imports -------------------------------------------------------------------------------
+
+
+def public_classes() -> dict[str, type]:
+    """Those that can be made."""
+    modules = [
+        importlib.import_module(full_name(module)) for module in ("primo_pyro", "program", "baselines")
+    ]
+    found = {name: getattr(module, name) for module in modules for name in module.__all__}
+    return {name: v for name, v in found.items() if inspect.isclass(v) and not inspect.isabstract(v)}
+
+
+CLASSES = public_classes()
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_constructors_take_few_arguments_by_position(name):
+    """Building blocks of networks also take their sizes so, in the order of the data's flow, as in torch."""
+    cls = CLASSES[name]
+    parameters = inspect.signature(cls).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if issubclass(cls, nn.Module):
+        positional = [
+            p for p in positional if not (p.annotation in ("int", "float") and p.default is p.empty)
+        ]
+    assert [p.name for p in positional[POSITIONAL:]] == []
+    assert not any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Modules after ``import primo_pyro``, and after a look at data sets and baselines."""
+    script = """
+import json, sys
+import primo_pyro
+first = list(sys.modules)
+primo_pyro.data.make_xor, primo_pyro.baselines.UnimodalClassifier, primo_pyro.__version__
+json.dump([first, list(sys.modules)], sys.stdout)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return json.loads(run.stdout)
+
+
+def test_pictures_are_not_loaded_before_they_are_drawn(loaded):
+    _, after = loaded
+    assert {module.partition(".")[0] for module in after} & {"matplotlib", "seaborn"} == set()
+
+
+def test_data_sets_and_baselines_are_loaded_at_first_use(loaded):
+    first, after = loaded
+    assert "primo_pyro.data" not in first
+    assert "primo_pyro.baselines" not in first
+    assert {"primo_pyro.data", "primo_pyro.baselines"} <= set(after)
+
+
+def test_unknown_names_of_the_package():
+    with pytest.raises(AttributeError, match="no attribute 'bananas'"):
+        primo_pyro.bananas  # noqa: B018
+
+
+def test_hints_are_shipped():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "py.typed" in settings["tool"]["setuptools"]["package-data"]["primo_pyro"]
+    assert (PACKAGE / "py.typed").is_file()
 
 
 # --- Scripts -------------------------------------------------------------------------------------------
@@ -200,12 +300,8 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
-def test_scripts_use_public_names_alone(script):
-    tree = ast.parse(SCRIPTS[script].read_text())
-    assert private_names(tree) == set()
-    for module, name, _ in imports_of(tree):
-        if name is not None:
-            assert name in (public_names(module) or ()), f"{name} of {full_name(module)}"
+def test_scripts_use_no_private_names(script):
+    assert private_names(ast.parse(SCRIPTS[script].read_text())) == set()
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS))

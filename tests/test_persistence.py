@@ -20,7 +20,7 @@ from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.data import make_xor
 from primo_pyro.errors import SavedModelError
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, NumberLabels, OrderedLabels
-from primo_pyro.persistence import KINDS, MANIFEST, SETTINGS, WEIGHTS, _decode, _encode
+from primo_pyro.persistence import KINDS, MANIFEST, SETTINGS, WEIGHTS, from_json, to_json
 from primo_pyro.program.encoders import MLP
 from tests.conftest import subclasses
 
@@ -138,7 +138,7 @@ def test_labels_come_back_as_they_were(classes, tmp_path):
     ids=repr,
 )
 def test_values_that_json_does_not_know_survive_it(value):
-    again = _decode(json.loads(json.dumps(_encode(value, "it"), allow_nan=False)))
+    again = from_json(json.loads(json.dumps(to_json(value, "it"), allow_nan=False)))
     assert type(again) is type(value)
     if isinstance(value, np.ndarray):
         assert again.dtype == value.dtype
@@ -155,7 +155,7 @@ def test_every_kind_of_labels_can_be_saved():
 def test_random_state_object_survives():
     random_state = np.random.RandomState(3)
     random_state.normal(size=3)
-    again = _decode(json.loads(json.dumps(_encode(random_state, "random_state"))))
+    again = from_json(json.loads(json.dumps(to_json(random_state, "random_state"))))
     assert (again.normal(size=5) == random_state.normal(size=5)).all()
 
 

@@ -13,7 +13,14 @@ from primo_pyro.analysis.calibration import paired
 from primo_pyro.analysis.scores import auroc, codes_of, log_losses, over_classes
 from primo_pyro.errors import CostError, DrawsError, ModalityError
 
-__all__ = ["SHARE", "SHARES", "acquisition_curves", "acquisition_summary", "recovered_error"]
+__all__ = [
+    "SHARE",
+    "SHARES",
+    "acquisition_curves",
+    "acquisition_summary",
+    "rank_acquisitions",
+    "recovered_error",
+]
 
 SHARES = np.linspace(0, 1, 21)
 SHARE = 0.3  # of rows revealed, at which the recovered gain is stated

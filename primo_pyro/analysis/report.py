@@ -21,6 +21,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from primo_pyro.analysis import acquisition, plots
 from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
@@ -66,7 +67,7 @@ class Findings:
     shares: pd.DataFrame
 
 
-def rows_to_show(impact: np.ndarray, count: int = 3) -> np.ndarray:
+def rows_to_show(impact: ArrayLike, count: int = 3) -> np.ndarray:
     """Positions of the rows with the highest V and of those with the lowest, at most ``count`` of each.
 
     >>> rows_to_show(np.array([0.1, 0.5, 0.0, 0.3]), count=1)
@@ -90,8 +91,8 @@ def _page(f: Findings) -> str:
     v = f.gap["impact_missing"]
     scores = {"V": v, "information gain": f.impact["information_gain"], "entropy": entropy(f.missing)}
     curves = acquisition.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
-    recovered = acquisition.acquisition_summary(curves).query("metric == 'log_loss'")
-    recovered = recovered.set_index("score")["recovered"]
+    summary = acquisition.acquisition_summary(curves).query("metric == 'log_loss'")
+    recovered = summary.set_index("score")["recovered"]
     calibration = impact_calibration(v, f.gap["realised_change"])
     bins = impact_calibration_bins(v, f.gap["realised_change"], f.gap["flip"])
     bounds = impact_bounds(v, f.gap["impact_complete"], f.missing, f.complete)

@@ -74,7 +74,12 @@ class CovariateModel(PyroModule):
         )
         self.prior = DiagNormal(fused, hidden_dim, latent_dim)
         self.likelihood = Likelihood(
-            encoder, {"z": Latent((), latent_dim)}, encoder.out_features, hidden_dim, num_classes, dropout
+            encoder,
+            {"z": Latent((), latent_dim)},
+            in_features=encoder.out_features,
+            hidden_dim=hidden_dim,
+            num_parameters=num_classes,
+            dropout=dropout,
         )
 
     def forward(self, x: Modalities, y: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities, RandomState
 
-__all__ = ["LABEL_SPREAD", "linear_impact", "make_linear"]
+__all__ = ["CORRELATION", "LABEL_SPREAD", "NOISE", "A", "B", "linear_impact", "make_linear"]
 
 A, B, CORRELATION, NOISE = 1.0, 1.0, 0.5, 0.5
 LABEL_SPREAD = float(np.sqrt(A**2 + B**2 + 2 * A * B * CORRELATION + NOISE**2))  # standard deviation of y

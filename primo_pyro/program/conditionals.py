@@ -76,6 +76,7 @@ class Likelihood(nn.Module):
         self,
         observed: Iterable[str],
         latents: Mapping[str, Latent],
+        *,
         in_features: int,
         hidden_dim: int,
         num_parameters: int,

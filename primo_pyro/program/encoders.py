@@ -42,7 +42,7 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, in_features: int, hidden_dim: int, out_features: int, layers: int = 2, dropout: float = 0.0
+        self, in_features: int, hidden_dim: int, out_features: int, *, layers: int = 2, dropout: float = 0.0
     ):
         sizes = [in_features, *[hidden_dim] * (layers - 1)]
         blocks: list[nn.Module] = []
@@ -58,7 +58,7 @@ class GRU(nn.Module):
     torch.Size([5, 16])
     """
 
-    def __init__(self, in_features: int, hidden_dim: int, out_features: int, dropout: float = 0.0):
+    def __init__(self, in_features: int, hidden_dim: int, out_features: int, *, dropout: float = 0.0):
         super().__init__()
         self.recurrent = nn.GRU(in_features, hidden_dim, batch_first=True)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden_dim, out_features))
@@ -86,6 +86,7 @@ class LeNet(nn.Module):
         self,
         shape: tuple[int, int, int],
         out_features: int,
+        *,
         layers: int | None = None,
         width: int = 6,
         dropout: float = 0.0,
@@ -201,6 +202,7 @@ class Representations:
         self,
         values: Mapping[str, Tensor],
         present: Mapping[str, Tensor],
+        *,
         asked: Mapping[str, Tensor] | None = None,
     ):
         self.values = dict(values)
@@ -217,7 +219,7 @@ class Representations:
             return {name: t[rows] for name, t in tensors.items()}
 
         asked = None if self.asked is None else some(self.asked)
-        return Representations(some(self.values), some(self.present), asked)
+        return Representations(some(self.values), some(self.present), asked=asked)
 
     def drop(self, *names: str) -> Representations:
         """The same rows as if these modalities were absent in each."""
@@ -227,14 +229,14 @@ class Representations:
         """The same rows as if each of these modalities were absent ``where`` its booleans ``[B]`` say so."""
         values = {m: self.values[m].masked_fill(rows[:, None], 0.0) for m, rows in where.items()}
         present = {m: self.present[m] & ~rows for m, rows in where.items()}
-        return Representations(self.values | values, self.present | present, self.asked)
+        return Representations(self.values | values, self.present | present, asked=self.asked)
 
     def ask(self, about: Mapping[str, Tensor] | Iterable[str]) -> Representations:
         """The same rows, each asking about these absent modalities alone: names, or booleans ``[B]``."""
         if not isinstance(about, Mapping):
             about = {m: torch.ones_like(self.present[m]) for m in about}
         asked = {m: about.get(m, torch.zeros_like(p)) for m, p in self.present.items()}
-        return Representations(self.values, self.present, asked)
+        return Representations(self.values, self.present, asked=asked)
 
     def in_play(self, about: Iterable[str]) -> torch.BoolTensor | bool:
         """Rows ``[B]`` in which a latent about these modalities is part of the story; True or False for all.

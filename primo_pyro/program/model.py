@@ -68,7 +68,7 @@ class PrimoModel(PyroModule):
     >>> from primo_pyro.program import MLP, Categorical, one_latent_each
     >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 2))}).drop("m", where=[1, 1, 0, 0, 0])
     >>> encoder = Encoders({"o": MLP(3, 16, 8), "m": MLP(2, 16, 8)}, out_features=8)
-    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), Categorical(4), hidden_dim=16)
+    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), outcome=Categorical(4), hidden_dim=16)
     >>> model(x).shape
     torch.Size([5])
     >>> draws = Predictive(model, num_samples=7, parallel=True, return_sites=("z_m", "logits"))(x)
@@ -86,8 +86,8 @@ class PrimoModel(PyroModule):
         self,
         encoder: Encoders,
         latents: Mapping[str, Latent],
-        outcome: Outcome,
         *,
+        outcome: Outcome,
         hidden_dim: int,
         dropout: float = 0.0,
     ):
@@ -103,9 +103,13 @@ class PrimoModel(PyroModule):
         self.prior = nn.ModuleDict(
             {name: latent.prior(fused, hidden_dim, latent.dim) for name, latent in latents.items()}
         )
-        observed = [name for name in encoder if name not in self.optional]
         self.likelihood = Likelihood(
-            observed, self.latents, encoder.out_features, hidden_dim, outcome.num_parameters, dropout
+            [name for name in encoder if name not in self.optional],
+            self.latents,
+            in_features=encoder.out_features,
+            hidden_dim=hidden_dim,
+            num_parameters=outcome.num_parameters,
+            dropout=dropout,
         )
 
     @property

@@ -19,7 +19,7 @@ from torch import Tensor
 __all__ = ["ImportanceELBO", "Objective", "TraceELBO"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """Every choice in what is maximised, by name.
 
@@ -122,8 +122,8 @@ class ImportanceELBO(Trace_ELBO):
         Those of ``Trace_ELBO``.
     """
 
-    def __init__(self, *args: Any, spread_penalty: float = 0.0, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, spread_penalty: float = 0.0, **others: Any):
+        super().__init__(**others)
         self.spread_penalty = spread_penalty
 
     def average(self, log_weights: Tensor, something_absent: Callable[[], Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyro.distributions as dist
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class LocationAndScale(nn.Module):
     At initialisation scales are near 1 and locations near 0.
     """
 
-    def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, dropout: float = 0.0):
+    def __init__(self, in_features: int, hidden_dim: int, latent_dim: int, *, dropout: float = 0.0):
         super().__init__()
         self.latent_dim = latent_dim
         self.net = MLP(in_features, hidden_dim, 2 * latent_dim, dropout=dropout)
@@ -66,7 +66,7 @@ class Latent:
 
     about: tuple[str, ...]
     dim: int
-    prior: Callable[[int, int, int], nn.Module] = DiagNormal
+    prior: Callable[[int, int, int], nn.Module] = field(default=DiagNormal, kw_only=True)
 
 
 def one_latent_each(modalities: Iterable[str], dim: int) -> dict[str, Latent]:

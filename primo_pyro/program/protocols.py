@@ -6,6 +6,7 @@ is both. A model of your own is a ``PyroModule`` with these attributes and metho
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -31,9 +32,11 @@ class LabelProgram(Protocol):
 
     outcome: Outcome
 
+    @abstractmethod
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Tell the story of rows, `Modalities` or `Representations`, and return their labels ``[B]``."""
 
+    @abstractmethod
     def parameters(self) -> Iterator[nn.Parameter]:
         """All parameters; at least one, whose device and type are those of the program."""
 
@@ -59,17 +62,22 @@ class Story(LabelProgram, Protocol):
     training: bool
 
     @property
+    @abstractmethod
     def optional(self) -> tuple[str, ...]:
         """The modalities that may be absent."""
 
+    @abstractmethod
     def something_absent(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Booleans ``[B]``: rows in which a latent is in play whose modality is absent."""
 
+    @abstractmethod
     def story(self, h: Representations, y: Tensor | None) -> Tensor:
         """Draw latents and labels ``[B]`` inside the plate over rows; labels are ``y`` where given."""
 
+    @abstractmethod
     def train(self, mode: bool = True) -> object:
         """As of any module."""
 
+    @abstractmethod
     def eval(self) -> object:
         """As of any module."""

@@ -205,7 +205,11 @@ def mark_hidden(ax: Axes, title: str) -> None:
 
 
 def groups_picture(
-    rows: RevealedRows, path: Path, groups: Mapping[str, Sequence], label: str, classes: Sequence[str]
+    rows: RevealedRows,
+    path: Path,
+    groups: Mapping[str, Sequence | np.ndarray | pd.Categorical],
+    label: str,
+    classes: Sequence[str],
 ) -> None:
     """Plausible labels by groups of rows, a panel for each way to group them.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from primo_pyro.analysis.acquisition import SHARE, acquisition_curves, acquisition_summary, recovered_error
 from primo_pyro.analysis.calibration import impact_calibration
@@ -75,7 +76,7 @@ class RevealedRows:
             self.hidden[rows], class_weight=self.class_weight, **settings
         )
 
-    def reveal_orders(self) -> dict[str, np.ndarray]:
+    def reveal_orders(self) -> dict[str, ArrayLike]:
         """Scores ``[N]`` by which rows may be chosen to be revealed first, by name."""
         return {
             "V": self.impact["impact"],
