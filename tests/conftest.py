@@ -38,7 +38,7 @@ def make_program(
         model = PrimoModel(
             encoder,
             one_latent_each(optional, latent_dim) if latents is None else latents,
-            Categorical(3) if outcome is None else outcome,
+            outcome=Categorical(3) if outcome is None else outcome,
             hidden_dim=8,
             dropout=dropout,
         )

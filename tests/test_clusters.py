@@ -18,8 +18,8 @@ from primo_pyro import PrimoClassifier
 from primo_pyro.analysis import clusters
 from primo_pyro.analysis.clusters import fit_mixtures, label_shares, plausible_labels, share_agreement
 from primo_pyro.data import load_digits_halves
+from primo_pyro.draws import draw_parameters, standard_normal_points
 from primo_pyro.errors import DrawsError
-from primo_pyro.prediction import draw_parameters, standard_normal_points
 
 
 def network_logits(draws, rows, classes, seed):

@@ -12,7 +12,7 @@ import torch
 from torch import distributions
 from torch.distributions import transforms
 
-from primo_pyro.prediction import standard_normal_points
+from primo_pyro.draws import standard_normal_points
 from primo_pyro.program import from_noise, kl_divergence, noise_size
 
 # --- Divergence ----------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def rows(count=24, optional=NAMES, seed=0):
 def programs(optional=NAMES, proposes_from_prior=True):
     torch.manual_seed(0)
     encoder = Encoders({name: MLP(2, 8, 4) for name in ("o", *optional)}, out_features=4)
-    model = PrimoModel(encoder, one_latent_each(optional, dim=2), Categorical(3), hidden_dim=8)
+    model = PrimoModel(encoder, one_latent_each(optional, dim=2), outcome=Categorical(3), hidden_dim=8)
     guide = PrimoGuide(model, hidden_dim=8, gamma=0.5, proposes_from_prior=proposes_from_prior)
     for constant in model.likelihood.not_in_play.values():
         torch.nn.init.normal_(constant)
@@ -74,7 +74,7 @@ def test_the_loss_is_the_elbo_of_the_pyro_programs(optional, objective, monkeypa
     """Value and gradient of the path without Pyro equal those of the model with its terms as factors."""
     x, y = rows(optional=optional)
     model, guide = programs(optional, objective.propose_from_prior)
-    module = Loss(model, guide, objective)
+    module = Loss(model, guide, objective=objective)
     h = model.encoder(x).ask({m: torch.as_tensor(~x.present[m]) for m in optional})
     parameters = list(module.parameters())
     with nothing_at_random(monkeypatch):

@@ -13,12 +13,12 @@ from pyro.infer import Predictive
 from torch import nn
 
 from primo_pyro import Modalities, Objective, PrimoClassifier, PrimoGuide, PrimoModel
+from primo_pyro.draws import draw, noise_columns, standard_normal_points
 from primo_pyro.errors import DrawsError, ModalityError
-from primo_pyro.prediction import draw, noise_columns, standard_normal_points, summarise
+from primo_pyro.prediction import summarise
 from primo_pyro.program import (
     GRU,
     MLP,
-    BatchNormDiagNormal,
     DiagNormal,
     Encoders,
     Latent,
@@ -198,13 +198,13 @@ class HeavyPrior(DiagNormal):
 
 
 PRIORS = (DiagNormal, FlowPrior, MixturePrior, CorrelatedPrior, HeavyPrior)
-NO_PRIORS = {BatchNormDiagNormal, conditionals.DropoutOfRows, conditionals.Likelihood}
+NO_PRIORS = {conditionals.BatchNormDiagNormal, conditionals.DropoutOfRows, conditionals.Likelihood}
 
 every_prior = pytest.mark.parametrize("prior", PRIORS, ids=lambda cls: cls.__name__)
 
 
 def program_with(prior, **settings):
-    return make_program(latents={"m": Latent(("m",), 2, prior)}, **settings)
+    return make_program(latents={"m": Latent(("m",), 2, prior=prior)}, **settings)
 
 
 def test_every_prior_is_tested():
@@ -231,7 +231,7 @@ def test_a_prior_of_any_kind_is_trained_by_every_objective(prior, objective):
     objective = Objective.named(objective)
     x, y = make_rows(32)
     model, guide = program_with(prior, proposes_from_prior=objective.propose_from_prior)
-    loss = Loss(model, guide, objective)
+    loss = Loss(model, guide, objective=objective)
     before = {name: p.detach().clone() for name, p in loss.named_parameters()}
     optimiser = torch.optim.AdamW(loss.parameters(), lr=0.01, weight_decay=0)
     value = loss(x, torch.as_tensor(y))
@@ -282,8 +282,8 @@ class WithPrior(PrimoClassifier):
     prior: type = DiagNormal
 
     def make_programs(self, encoder, outcome):
-        latents = {m: Latent((m,), self.latent_dim, self.prior) for m in self.optional_}
-        model = PrimoModel(encoder, latents, outcome, hidden_dim=self.hidden_dim)
+        latents = {m: Latent((m,), self.latent_dim, prior=self.prior) for m in self.optional_}
+        model = PrimoModel(encoder, latents, outcome=outcome, hidden_dim=self.hidden_dim)
         return model, PrimoGuide(model, hidden_dim=8, gamma=self.gamma, proposes_from_prior=True)
 
 
@@ -312,7 +312,7 @@ def test_a_prior_whose_draws_pass_no_gradient_is_refused():
     x, y = make_rows(17)
     model, guide = program_with(StepPrior)
     with pytest.raises(DrawsError, match=r"latent 'm' is MixtureSameFamily.*expected one with rsample.*Use"):
-        Loss(model, guide, Objective())(x, torch.as_tensor(y))
+        Loss(model, guide, objective=Objective())(x, torch.as_tensor(y))
 
 
 # --- Posterior -----------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_a_model_of_it_is_trained_as_any(outcome):
     trace = poutine.trace(model).get_trace(x)
     assert trace.nodes[outcome.parameters_site]["value"].shape == (32, outcome.num_parameters)
     y = trace.nodes["y"]["value"].detach()
-    loss = Loss(model, guide, Objective())
+    loss = Loss(model, guide, objective=Objective())
     loss(x, y).backward()
     for name, parameter in loss.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

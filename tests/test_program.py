@@ -39,7 +39,7 @@ def test_sites_and_shapes(rows, latents, objective):
     assert trace.nodes["y"]["log_prob"].shape == (rows,)
     draws = Predictive(model, num_samples=5, parallel=True, return_sites=("logits",))(x)
     assert draws["logits"].shape == (5, rows, 3)
-    loss = Loss(model, guide, objective)(x, torch.as_tensor(y))
+    loss = Loss(model, guide, objective=objective)(x, torch.as_tensor(y))
     assert loss.shape == ()
     assert torch.isfinite(loss)
 
@@ -47,7 +47,7 @@ def test_sites_and_shapes(rows, latents, objective):
 def test_no_modality_always_present():
     x, y = make_rows(optional=("m", "n"), observed=())
     model, guide = make_program(("m", "n"), observed=())
-    loss = Loss(model, guide, CALIBRATED)(x, torch.as_tensor(y))
+    loss = Loss(model, guide, objective=CALIBRATED)(x, torch.as_tensor(y))
     assert torch.isfinite(loss)
 
 
@@ -60,7 +60,7 @@ def test_every_parameter_moves_also_in_a_second_instance(elbo, objective, option
     objective = replace(objective, elbo=elbo)
     for _ in range(2):  # the store is left dirty by the first instance, on purpose
         model, guide = make_program(optional, proposes_from_prior=objective.propose_from_prior)
-        loss = Loss(model, guide, objective)
+        loss = Loss(model, guide, objective=objective)
         before = {name: p.detach().clone() for name, p in loss.named_parameters()}
         optimiser = torch.optim.AdamW(loss.parameters(), lr=0.1, weight_decay=0)
         loss(x, y).backward()
@@ -121,7 +121,7 @@ def test_loss_and_gradients_equal_the_hand_written_ones(objective):
     x, y = make_rows(17)
     y = torch.as_tensor(y)
     model, guide = make_program(proposes_from_prior=objective.propose_from_prior)
-    program = Loss(model, guide, objective)
+    program = Loss(model, guide, objective=objective)
 
     with Draw() as draw:
         loss = program(x, y)
@@ -162,7 +162,7 @@ def test_loss_without_optional_modalities_is_cross_entropy():
     y = torch.as_tensor(y)
     for objective in (PAPER, CALIBRATED):
         model, guide = make_program(optional=())
-        loss = Loss(model, guide, objective)(x, y)
+        loss = Loss(model, guide, objective=objective)(x, y)
         logits = model.likelihood(model.encoder(x), {})
         assert loss.item() == pytest.approx(
             torch.nn.functional.cross_entropy(logits, y, reduction="sum").item(), abs=1e-10
@@ -321,7 +321,7 @@ def test_forecast_score_is_best_where_both_priors_are_one(outcome):
     """An energy score is proper: of all forecasts, the distribution of what is forecast scores lowest."""
     rows, draws = 200, 40
     x, _ = make_rows(rows, rate=0.0)
-    model, _ = make_program(latents={"m": Latent(("m",), 1, OneNumber)}, outcome=outcome)
+    model, _ = make_program(latents={"m": Latent(("m",), 1, prior=OneNumber)}, outcome=outcome)
     h = model.encoder(x)
 
     class Story(torch.nn.Module):
@@ -351,7 +351,7 @@ def test_named_parts_add_up_to_the_analytic_loss():
     model, guide = make_program(("m", "n"), proposes_from_prior=False)
     objective = replace(PAPER, elbo="mean_field")
     with LossParts() as reader:
-        loss = Loss(model, guide, objective)(x, y) / len(x)
+        loss = Loss(model, guide, objective=objective)(x, y) / len(x)
     names = {"nll_y", "kl_z_m", "kl_z_n", "anchor_m", "anchor_n", "tie_m", "tie_n"}
     assert set(reader.parts) == names
     assert sum(reader.parts.values()).item() == pytest.approx(loss.item(), abs=1e-12)
@@ -363,7 +363,7 @@ def test_each_encoder_runs_once_per_pass():
     calls = dict.fromkeys(model.encoder, 0)
     for name, encoder in model.encoder.items():
         encoder.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
-    Loss(model, guide, CALIBRATED)(x, torch.as_tensor(y)).backward()
+    Loss(model, guide, objective=CALIBRATED)(x, torch.as_tensor(y)).backward()
     assert calls == {"o": 1, "m": 1, "n": 1}
 
 

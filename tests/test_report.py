@@ -87,4 +87,4 @@ def test_classifier_writes_its_report(tmp_path):
         path = clf.report(x, y, tmp_path / title, modality)
         assert f"<title>The worth of {title}</title>" in path.read_text(encoding="utf-8")
     with pytest.raises(ModalityError, match="80 of 80 rows"):
-        clf.report(x.drop("b"), y, tmp_path)
+        clf.report(x.drop("b"), y, tmp_path, "b")

@@ -16,7 +16,8 @@ from sklearn.base import clone
 from primo_pyro import Modalities, Objective, PrimoClassifier, PrimoGuide, PrimoModel, PrimoRegressor
 from primo_pyro.errors import CollapseWarning, LabelError, ModalityError, SavedModelError
 from primo_pyro.program import MLP, Categorical, Encoders, Latent, Loss, Multilabel, Normal, one_latent_each
-from primo_pyro.program.objective import LossParts, regulariser
+from primo_pyro.program.loss import LossParts
+from primo_pyro.program.regulariser import regulariser
 from tests.conftest import make_program, make_rows
 
 SMALL = {"latent_dim": 2, "hidden_dim": 8, "max_epochs": 2, "num_samples": 64, "random_state": 0}
@@ -42,14 +43,14 @@ def programs(outcome=None, names="abo", optional=("a", "b"), seed=0):
         torch.manual_seed(seed)
         encoder = Encoders({name: MLP(1, 8, 8) for name in names}, out_features=8)
         latents = one_latent_each(optional, dim=2)
-        model = PrimoModel(encoder, latents, outcome or Categorical(2), hidden_dim=8)
+        model = PrimoModel(encoder, latents, outcome=outcome or Categorical(2), hidden_dim=8)
         return model, PrimoGuide(model, hidden_dim=8, gamma=0.5, proposes_from_prior=True)
 
 
 def trained(y=Y, **settings):
     """A few steps of a loop by hand."""
     model, guide = programs(**settings)
-    loss = Loss(model, guide, Objective())
+    loss = Loss(model, guide, objective=Objective())
     optimiser = torch.optim.AdamW(loss.parameters(), lr=0.02)
     before = loss(X, torch.as_tensor(y)).item()
     for _ in range(15):
@@ -198,7 +199,7 @@ class TwoAspects(PrimoClassifier):
             "size_of_a": Latent(("a",), 1),
             "common": Latent(("a", "b"), self.shared_dim),
         }
-        model = PrimoModel(encoder, latents, outcome, hidden_dim=self.hidden_dim)
+        model = PrimoModel(encoder, latents, outcome=outcome, hidden_dim=self.hidden_dim)
         return model, PrimoGuide(
             model, hidden_dim=self.hidden_dim, gamma=self.gamma, proposes_from_prior=True
         )
@@ -227,7 +228,7 @@ def test_a_story_needs_a_latent_for_whatever_may_be_absent():
     class Forgetful(PrimoClassifier):
         def make_programs(self, encoder, outcome):
             latents = one_latent_each(["a"], self.latent_dim)
-            model = PrimoModel(encoder, latents, outcome, hidden_dim=8)
+            model = PrimoModel(encoder, latents, outcome=outcome, hidden_dim=8)
             return model, PrimoGuide(model, hidden_dim=8, gamma=0.5, proposes_from_prior=True)
 
     with pytest.raises(ModalityError, match=r"about \['a'\]; expected .* and \['a', 'b'\].*make a latent"):
@@ -279,7 +280,7 @@ def test_sites_and_sizes_of_shared_latents():
         shapes = {name: node["value"].shape for name, node in trace.nodes.items() if name.startswith("z_")}
         assert shapes == {"z_m": (17, 1), "z_detail": (17, 4), "z_both": (17, 3)}
     with LossParts() as reader:
-        Loss(model, guide, Objective())(x, torch.as_tensor(y))
+        Loss(model, guide, objective=Objective())(x, torch.as_tensor(y))
     assert {"kl_z_m", "kl_z_detail", "kl_z_both", "nll_y"} <= set(reader.parts)
 
 

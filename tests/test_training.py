@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_name_of_its_part():
     model, guide = make_program()
     with torch.no_grad():
         model.likelihood.bias.fill_(torch.nan)
-    loss = Loss(model, guide, Objective.named("calibrated"))
+    loss = Loss(model, guide, objective=Objective.named("calibrated"))
     # Pyro's own validation would stop at the invalid logits first, without naming a part.
     with (
         pyro.validation_enabled(False),

@@ -14,10 +14,12 @@ from primo_pyro.analysis.scores import auroc, codes_of, log_losses, over_classes
 from primo_pyro.errors import CostError, DrawsError, ModalityError
 
 __all__ = [
+    "RANKED",
     "SHARE",
     "SHARES",
     "acquisition_curves",
     "acquisition_summary",
+    "costs_of",
     "rank_acquisitions",
     "recovered_error",
 ]

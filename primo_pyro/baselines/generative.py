@@ -157,12 +157,13 @@ class LatentClassifier(NetworkClassifier):
 
     def summarise(self, x: RowsLike) -> Summary:
         """Prediction and impact in one pass through the draws; see `primo_pyro.prediction.Summary`."""
+        x = self._as_known_rows(x)
         points = self._points(self.num_samples)
 
         def summary(rows: Modalities) -> Summary:
             return summarise_draws(self._draw(rows, points)[1])
 
-        return Summary.joined(self._chunks(summary, self._as_known_rows(x), _rows_at_a_time(len(points))))
+        return Summary.joined(self._chunks(summary, x, _rows_at_a_time(len(points))))
 
     def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``, averaged over draws."""
@@ -199,11 +200,10 @@ class LatentClassifier(NetworkClassifier):
         )
 
     def _sample(self, which: int, x: RowsLike, num_samples: int | None) -> np.ndarray:
+        x = self._as_known_rows(x)
         points = self._points(num_samples or self.num_samples)
         size = _rows_at_a_time(len(points))
-        return self._by_rows(
-            lambda rows: self._draw(rows, points)[which], self._as_known_rows(x), size, axis=1
-        )
+        return self._by_rows(lambda rows: self._draw(rows, points)[which], x, size, axis=1)
 
     def _points(self, num_samples: int) -> Tensor:
         points = standard_normal_points(num_samples, self._noise_dim(), "sobol", seed=0)

@@ -122,13 +122,13 @@ class Loss(nn.Module):
     >>> from primo_pyro.program import MLP, Categorical, Encoders, PrimoGuide, PrimoModel, one_latent_each
     >>> x = Modalities({"o": np.zeros((5, 3)), "m": np.zeros((5, 2))}).drop("m", where=[1, 1, 0, 0, 0])
     >>> encoder = Encoders({"o": MLP(3, 16, 8), "m": MLP(2, 16, 8)}, out_features=8)
-    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), Categorical(4), hidden_dim=16)
+    >>> model = PrimoModel(encoder, one_latent_each(["m"], dim=2), outcome=Categorical(4), hidden_dim=16)
     >>> guide = PrimoGuide(model, hidden_dim=16, gamma=0.5, proposes_from_prior=True)
-    >>> Loss(model, guide, Objective())(x, torch.zeros(5, dtype=torch.long)).shape
+    >>> Loss(model, guide, objective=Objective())(x, torch.zeros(5, dtype=torch.long)).shape
     torch.Size([])
     """
 
-    def __init__(self, model: PyroModule, guide: nn.Module, objective: Objective):
+    def __init__(self, model: PyroModule, guide: nn.Module, *, objective: Objective):
         super().__init__()
         self.bound = objective.make_elbo()(model, guide)
         self.training_model = TrainingModel(model, objective)
