@@ -133,7 +133,7 @@ def test_every_outcome_is_looked_at(outcome, encode):
     (x, y), (x_val, y_val) = make_rows(150, rate=0.2), make_rows(100, rate=0.0, seed=1)
     y, y_val = encode(y), encode(y_val)
     frame = diagnose(model.eval(), x, y, x_val, y_val, num_samples=64, seed=0)
-    assert frame["check"].tolist() == ["impact stays", "overfit", "collapse"]
+    assert frame["check"].tolist() == ["overfit", "impact stays", "collapse"]
     assert np.isfinite(frame[["measured", "reference", "excess"]].to_numpy(float)).all()
     settings = {"num_samples": 64, "seed": 0}
     complete, missing = (
@@ -141,7 +141,7 @@ def test_every_outcome_is_looked_at(outcome, encode):
     )
     gain = (complete.log_likelihood - missing.log_likelihood).mean()
     assert frame["measured"].iloc[2] == pytest.approx(gain, abs=1e-12)
-    assert frame["measured"].iloc[0] == pytest.approx(complete.impact.mean(), abs=1e-12)
+    assert frame["measured"].iloc[1] == pytest.approx(complete.spread.mean(), abs=1e-12)
 
 
 def test_every_outcome_has_a_probe():
@@ -163,14 +163,18 @@ def test_probes_know_what_features_tell():
         assert told.mean() < 0.7 * blind.mean()
 
 
-def test_without_a_complete_training_row_there_is_no_probe():
-    """Nor where a label does not vary among them: the other checks remain."""
+def test_where_labels_do_not_vary_there_is_no_probe():
+    """The other checks remain; training rows that have one modality each are enough for its probe."""
     model, _ = make_program(("m", "n"))
     x, y = make_rows(100, ("m", "n"), rate=0.0)
     either = x.drop("m", where=np.arange(100) % 2 == 0).drop("n", where=np.arange(100) % 2 == 1)
-    for rows, labels in ((either, y), (x, np.zeros_like(y))):
+    of_each = ["impact stays", "answers differ"]
+    for rows, labels, checks in (
+        (either, y, [*of_each, "collapse"]),
+        (x, np.zeros_like(y), of_each),
+    ):
         frame = diagnose(model.eval(), rows, labels, x, y, num_samples=8, seed=0)
-        assert frame["check"].tolist() == ["impact stays", "overfit"]
+        assert frame["check"].tolist() == ["overfit", *checks, *checks]
 
 
 def test_modalities_that_are_all_optional():

@@ -8,7 +8,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from primo_pyro import Modalities
-from tests.test_classifier import COMPLETE, X, Y, small
+from tests.test_classifier import BATCHED, COMPLETE, X, Y, small
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return small().fit(X, Y)
 
 
 def test_train_test_split_keeps_rows_together():

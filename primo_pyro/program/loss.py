@@ -186,7 +186,8 @@ def log_ratios(
             z[name] = q.rsample((num_draws,))
             ratio = p.log_prob(z[name]) - q.log_prob(z[name])
             ratios[name] = ratio if in_play is True else ratio.where(in_play, 0.0)
-    return ratios, model.outcome.distribution(model.likelihood(h, z)).log_prob(y)
+    log_p = model.outcome.distribution(model.likelihood(h, z)).log_prob(y)
+    return ratios, log_p if z else log_p.expand(num_draws, -1)  # without latents all draws are one
 
 
 class LossParts(poutine.messenger.Messenger):

@@ -17,6 +17,7 @@ __all__ = [
     "METRICS",
     "Path",
     "Spending",
+    "path_of",
     "play",
     "resampled_scores",
     "spend",
