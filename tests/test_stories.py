@@ -220,7 +220,7 @@ def test_another_story_is_trained(told):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)  # of two epochs it is rightly said
         longer = TwoAspects(**SMALL, optional=("a", "b")).fit(X, Y, validation=(COMPLETE, Y))
-    assert longer.diagnosis_["modality"].tolist() == ["a and b", "a and b", "a", "b"]
+    assert longer.diagnosis_["modality"].tolist() == ["a and b", *["a"] * 3, *["b"] * 3]
 
 
 def test_a_story_needs_a_latent_for_whatever_may_be_absent():
