@@ -94,7 +94,7 @@ def hand_written_loss(trained, guide, x, y, noise):
     log_weight = log_y + complete.log_prob(z).sum(-1) - q.log_prob(z).sum(-1)  # [K, B]
     bound = log_weight.logsumexp(0) - math.log(len(noise))
     # Where m is present nothing is absent, and spread is penalised.
-    bound = bound + there * objective.spread_penalty * (log_weight.mean(0) - bound)
+    bound = bound + present * objective.spread_penalty * (log_weight.mean(0) - bound)
     if objective.elbo == "trace":
         bound = log_weight.mean(0)
     anchor = kl_divergence(missing, Normal(0.0, 1.0)).sum(-1)

@@ -2,18 +2,23 @@
 
     python examples/extending/own_outcome.py
 
-For the package all classes are equally far apart: V is the expected total variation distance. Where one mistake
-costs more than another, a change of the prediction matters by what it does to the costs. With C[d, c] the cost of
+For the package all classes are equally far apart: V is the expected total variation distance. Where one
+mistake
+costs more than another, a change of the prediction matters by what it does to the costs. With C[d, c] the
+cost of
 decision d where the truth is c, the distance here is
 
     d(p, q)  =  1/2  sum_d | sum_c C[d, c] (p_c - q_c) |,
 
-how far the expected costs of all decisions move, which for costs of 0 and 1 is the total variation distance. The
+how far the expected costs of all decisions move, which for costs of 0 and 1 is the total variation distance.
+The
 outcome also decides for what is cheapest, not for what is most probable. V, rankings of acquisitions and the
 forecast in training then all go by this distance. `load` needs the class again.
 
-Known: half of the patients may turn out well or mild, the other half well or severe, and ``m`` tells which. Both
-have the same doubt and a V of 1/2 by total variation; by costs it is half the distance between the two classes.
+Known: half of the patients may turn out well or mild, the other half well or severe, and ``m`` tells which.
+Both
+have the same doubt and a V of 1/2 by total variation; by costs it is half the distance between the two
+classes.
 """
 
 from __future__ import annotations
@@ -60,7 +65,7 @@ SETTINGS = {"hidden_dim": 32, "latent_dim": 2, "learning_rate": 1e-2, "batch_siz
 
 
 def make_patients(rows: int, seed: int) -> tuple[Modalities, np.ndarray]:
-    """``o`` says whether it could be severe (2) or mild (1), the sign of ``m`` whether it is either, or well."""
+    """``o`` says whether it could be severe (2) or mild (1), the sign of ``m`` whether it is so at all."""
     random = np.random.default_rng(seed)
     o, m = random.integers(2, size=rows), random.normal(size=rows)
     return Modalities({"o": o.astype(float), "m": m}), np.where(m < 0, 0, 1 + o)

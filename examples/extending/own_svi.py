@@ -4,9 +4,12 @@
 
 The estimators train by a loop of their own. For another optimiser, another schedule or a loop that does more
 than training, the same programs go into `pyro.infer.SVI`: `TrainingModel` is the model with all terms of the
-objective, `PrimoGuide` its guide, and the objective makes the bound. `adopt` then gives the trained programs all
-questions of the classifier. SVI keeps parameters in Pyro's global store under names that mean nothing elsewhere;
-in a scope of its own nothing is left behind, and the parameters stay in the modules. `load` needs programs of the
+objective, `PrimoGuide` its guide, and the objective makes the bound. `adopt` then gives the trained programs
+all
+questions of the classifier. SVI keeps parameters in Pyro's global store under names that mean nothing
+elsewhere;
+in a scope of its own nothing is left behind, and the parameters stay in the modules. `load` needs programs
+of the
 same kind again.
 
 Known: on the same draws SVI's loss is that of the package's own `Loss`, and the exact impact is that of XOR.

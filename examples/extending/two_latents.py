@@ -2,8 +2,10 @@
 
     python examples/extending/two_latents.py
 
-By default a modality that may be absent has one latent of ``latent_dim`` dimensions. Here it has one of a single
-dimension, which can be drawn as an axis, and one of four for the rest. `make_programs` says which latents there
+By default a modality that may be absent has one latent of ``latent_dim`` dimensions. Here it has one of a
+single
+dimension, which can be drawn as an axis, and one of four for the rest. `make_programs` says which latents
+there
 are: their names are free, and each says about which modalities it is, and how large. A subclass loads its own
 models as it is, for it brings the code along.
 
