@@ -97,7 +97,7 @@ def diagnose(
     device = next(model.parameters()).device
     order = np.random.default_rng(seed).permutation(len(x))
 
-    def summary(x: Modalities, y=None, about=None) -> Summary:
+    def summary(x: Modalities, y: np.ndarray | None = None, about: tuple[str, ...] | None = None) -> Summary:
         labels = None if y is None else torch.as_tensor(y, device=device)
         return summarise(model, x, labels, num_samples=num_samples, seed=seed, about=about)
 
@@ -135,7 +135,7 @@ def diagnose(
 
 
 @torch.no_grad()
-def _features(model, x: Modalities, without: str | None) -> np.ndarray:
+def _features(model: Story, x: Modalities, without: str | None) -> np.ndarray:
     """Representations side by side ``[N, F]``, without one modality, or with all that is present."""
     parts = []
     for start in range(0, len(x), ROWS_ENCODED):

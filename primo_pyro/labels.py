@@ -271,7 +271,7 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
     return y
 
 
-def _one_a_row(y, cure: str) -> np.ndarray:
+def _one_a_row(y: ArrayLike, cure: str) -> np.ndarray:
     shape = np.asarray(y).shape
     if len(shape) != 1 and shape[1:] != (1,):
         raise LabelError(f"y has shape {list(shape)}; expected one label a row. {cure}")

@@ -188,7 +188,7 @@ class Modalities:
             present[name] = present[name] & ~dropped
         return self._of_parts(self.values, present)
 
-    def reveal(self, name: str, rows, values) -> Modalities:
+    def reveal(self, name: str, rows: ArrayLike, values: Modalities | ArrayLike) -> Modalities:
         """The same rows with a modality present in some of them, where its values are not NaN.
 
         Parameters
@@ -214,12 +214,8 @@ class Modalities:
         _check_name(name, known=self.values)
         new = values if isinstance(values, Modalities) else Modalities({name: values})
         _check_name(name, known=new.values)
-        rows, block, revealed, present = (
-            np.asarray(rows),
-            self.values[name],
-            new.values[name],
-            new.present[name],
-        )
+        rows = np.asarray(rows)
+        block, revealed, present = self.values[name], new.values[name], new.present[name]
         if len(rows) != len(new):
             raise ModalityError(
                 f"{len(new)} values of {name!r} came for {len(rows)} rows; expected one for each. Fill rows "

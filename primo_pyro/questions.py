@@ -305,11 +305,11 @@ class ImpactQuestions(ModalityEstimator):
 
     def acquire(
         self,
-        x,
-        reveal: Callable[[np.ndarray, str], object],
+        x: RowsLike,
+        reveal: Callable[[np.ndarray, str], Modalities | ArrayLike | None],
         *,
         by: str | Callable[[pd.DataFrame], ArrayLike] = "expected_change",
-        costs: Mapping[str, object] | None = None,
+        costs: Mapping[str, ArrayLike] | None = None,
         budget: float | Iterable[float] | None = None,
         shared: bool = False,
         threshold: float = 0.0,

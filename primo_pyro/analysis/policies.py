@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from primo_pyro.analysis.acquisition import RANKED, costs_of
 from primo_pyro.errors import CostError, ModalityError, PrimoError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["BY", "Acquired", "ExpectedGain", "acquire", "reveal_in_turn"]
+__all__ = ["BY", "Acquired", "ExpectedGain", "Forecaster", "acquire", "reveal_in_turn"]
 
 BY = ("expected_change", "information_gain")
 
@@ -22,6 +23,18 @@ ROUNDING = 1e-9  # share of a cost by which sums of costs may be off
 
 Values = Callable[[np.ndarray], np.ndarray]
 Reveal = Callable[[np.ndarray, int], np.ndarray]
+
+
+class Forecaster(Protocol):
+    """What is asked of a fitted `PrimoClassifier` or `PrimoRegressor`."""
+
+    optional_: tuple[str, ...]
+
+    def summarise(self, x: Modalities, *, y: ArrayLike) -> Any:
+        """With the log likelihoods of labels."""
+
+    def predictive_impact(self, x: Modalities, modality: str) -> pd.DataFrame:
+        """With the column ``information_gain``."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +145,13 @@ def reveal_in_turn(
 
 def acquire(
     x: Modalities,
-    reveal: Callable[[np.ndarray, str], object],
+    reveal: Callable[[np.ndarray, str], Modalities | ArrayLike | None],
     *,
     ask: Callable[[Modalities], pd.DataFrame],
     predict: Callable[[Modalities], pd.DataFrame],
     optional: Sequence[str],
     by: str | Callable[[pd.DataFrame], ArrayLike],
-    costs: Mapping[str, object] | None,
+    costs: Mapping[str, ArrayLike] | None,
     budget: object,
     shared: bool,
     threshold: float,
@@ -256,7 +269,7 @@ class ExpectedGain:
     array([0.4])
     """
 
-    def fit(self, estimator, x: Modalities, y: ArrayLike) -> ExpectedGain:
+    def fit(self, estimator: Forecaster, x: Modalities, y: ArrayLike) -> ExpectedGain:
         """Hide each modality in the rows that have it, ask, and reveal it.
 
         Parameters

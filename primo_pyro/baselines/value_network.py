@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from primo_pyro.analysis.acquisition import costs_of
 from primo_pyro.baselines.base import NetworkClassifier
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.encoders import MLP, Representations
 from primo_pyro.program.model import PrimoModel
 
@@ -66,6 +66,7 @@ class OwnPaths(nn.Module):
         exploration: float,
     ):
         super().__init__()
+        self.costs: Tensor
         self.model, self.optional, self.exploration = model, tuple(costs), exploration
         self.value = MLP(model.encoder.fused_features, hidden_dim, len(costs), dropout=dropout)
         self.register_buffer("costs", torch.tensor(list(costs.values())))
@@ -155,11 +156,11 @@ class ValueNetworkClassifier(NetworkClassifier):
 
     warm_up = 0.5
 
-    def expected_gains(self, x) -> pd.DataFrame:
+    def expected_gains(self, x: RowsLike) -> pd.DataFrame:
         """Expected drop of the log loss in nats ``[N, M]`` by revealing each modality; NaN where present."""
-        x = self._as_known_rows(x)
-        gains = pd.DataFrame(self._by_rows(self._gains, x), columns=list(self.optional_))
-        return gains.where(~np.stack([x.present[m] for m in self.optional_], axis=1))
+        rows = self._as_known_rows(x)
+        gains = pd.DataFrame(self._by_rows(self._gains, rows), columns=list(self.optional_))
+        return gains.where(~np.stack([rows.present[m] for m in self.optional_], axis=1))
 
     def _gains(self, x: Modalities) -> Tensor:
         h = self.model_.encoder(x)
@@ -179,7 +180,7 @@ class ValueNetworkClassifier(NetworkClassifier):
             exploration=self.exploration,
         )
 
-    def _validation_scores(self, x, y):
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
         self.program_.eval()
         labels = torch.as_tensor(y, device=self._device())
         with torch.no_grad():

@@ -17,8 +17,9 @@ from collections.abc import Callable
 import pyro
 import pyro.distributions as dist
 from pyro import poutine
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
-from torch import Tensor, nn
+from torch import Tensor, distributions, nn
 
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.conditionals import BatchNormDiagNormal
@@ -78,8 +79,8 @@ class PrimoGuide(PyroModule):
                         pyro.sample(f"z_{name}", q)
 
     def proposal(
-        self, name: str, h: Representations, label: Tensor, p: dist.Distribution
-    ) -> dist.Distribution:
+        self, name: str, h: Representations, label: Tensor, p: distributions.Distribution
+    ) -> TorchDistributionMixin:
         """q of one latent, p being its prior."""
         q = self.posterior[name](h, label)
         if not self.proposes_from_prior:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from typing import Any, Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -21,12 +22,14 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.nn import PyroModule
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor, nn
+from torch import Tensor, distributions, nn
 
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.guide import PrimoGuide
-from primo_pyro.program.objective import Objective
+from primo_pyro.program.model import PrimoModel
+from primo_pyro.program.objective import ImportanceELBO, Objective, TraceELBO
+from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
 from primo_pyro.program.regulariser import (
     Priors,
@@ -52,7 +55,7 @@ class TrainingModel(PyroModule):
         What is maximised.
     """
 
-    def __init__(self, model: PyroModule, objective: Objective):
+    def __init__(self, model: Story, objective: Objective):
         super().__init__()
         self.model = model
         self.objective = objective
@@ -71,7 +74,8 @@ class TrainingModel(PyroModule):
         parts = regulariser(self.model, h, self.objective, priors)
         if y is not None:
             for m, head in self.heads.items():
-                log_p = self.outcomes[m].distribution(head(h.values[m])).log_prob(y)
+                outcome = cast(Outcome, self.outcomes[m])
+                log_p = outcome.distribution(head(h.values[m])).log_prob(y)
                 parts[f"auxiliary_{m}"] = -self.objective.auxiliary * h.present[m] * log_p
         return parts
 
@@ -89,7 +93,7 @@ class TrainingModel(PyroModule):
             return self.model.story(h, y)
 
 
-def _head(model) -> nn.Linear:
+def _head(model: Story) -> nn.Linear:
     """From a representation to the label. Random at first: through one at zero no gradient would pass."""
     head = nn.Linear(model.encoder.out_features, model.outcome.num_parameters)
     return head.to(next(model.parameters()))
@@ -128,9 +132,9 @@ class Loss(nn.Module):
     torch.Size([])
     """
 
-    def __init__(self, model: PyroModule, guide: nn.Module, *, objective: Objective):
+    def __init__(self, model: Story, guide: nn.Module, *, objective: Objective):
         super().__init__()
-        self.bound = objective.make_elbo()(model, guide)
+        self.bound = objective.make_elbo()(cast(nn.Module, model), guide)  # a story is told by a module
         self.training_model = TrainingModel(model, objective)
         self.strength = 1.0
         self.parts: dict[str, Tensor] = {}
@@ -149,11 +153,12 @@ class Loss(nn.Module):
             tells_the_default_story(model) and type(guide).forward is PrimoGuide.forward
         ):
             return self.bound(h, y) + rest
-        ratios, log_p = log_ratios(model, guide, h, y, priors, objective.num_particles)
+        own, bound = cast(PrimoGuide, guide), cast(ImportanceELBO | TraceELBO, self.bound.elbo)
+        ratios, log_p = log_ratios(model, own, h, y, priors, objective.num_particles)
         self.parts |= {f"kl_z_{name}": -ratio.detach().mean() for name, ratio in ratios.items()}
         self.parts["nll_y"] = -log_p.detach().mean()
         log_weights = log_p + self.strength * sum(ratios.values())
-        return rest - self.bound.elbo.average(log_weights, partial(model.something_absent, h)).sum()
+        return rest - bound.average(log_weights, partial(model.something_absent, h)).sum()
 
 
 def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
@@ -171,7 +176,7 @@ def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
 
 
 def log_ratios(
-    model, guide, h: Representations, y: Tensor, priors: Priors, num_draws: int
+    model: PrimoModel, guide: PrimoGuide, h: Representations, y: Tensor, priors: Priors, num_draws: int
 ) -> tuple[dict[str, Tensor], Tensor]:
     """log p(z_l) - log q(z_l) of each latent in play and log p(y | x_o, z), ``[K, B]`` each, z drawn from q.
 
@@ -197,13 +202,13 @@ class LossParts(poutine.messenger.Messenger):
     label's is ``nll_y``), and factors appear under their own names.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.parts: dict[str, Tensor] = {}
-        self._proposals: dict[str, dist.Distribution] = {}
+        self._proposals: dict[str, distributions.Distribution] = {}
         return super().__enter__()
 
     @torch.no_grad()
-    def _pyro_post_sample(self, msg) -> None:
+    def _pyro_post_sample(self, msg: Any) -> None:
         name, fn, value = msg["name"], msg["fn"], msg["value"]
         if site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return

@@ -134,7 +134,7 @@ class ImportanceELBO(Trace_ELBO):
         penalised = bound + self.spread_penalty * (log_weights.mean(0) - bound)
         return torch.where(something_absent(), bound, penalised)
 
-    def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The negative bound, summed over rows."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces

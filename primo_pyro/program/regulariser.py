@@ -20,19 +20,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeGuard, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import detach
-from torch import Tensor, nn
+from torch import Tensor, distributions
 
 from primo_pyro.errors import DrawsError
 from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
+from primo_pyro.program.protocols import Story
 
 __all__ = [
     "Priors",
@@ -45,7 +47,7 @@ __all__ = [
     "tie",
 ]
 
-Priors = Mapping[str, dist.Distribution]  # p(z_l | available) of each latent, of batch [B]
+Priors = Mapping[str, distributions.Distribution]  # p(z_l | available) of each latent, of batch [B]
 
 
 def random_sets(candidates: Mapping[str, Tensor], alone: float, everything: float) -> dict[str, Tensor]:
@@ -81,13 +83,13 @@ def random_sets(candidates: Mapping[str, Tensor], alone: float, everything: floa
     return dict(zip(candidates, chosen.unbind(1), strict=True))
 
 
-def priors_of(model, h: Representations) -> dict[str, dist.Distribution]:
+def priors_of(model: Story, h: Representations) -> dict[str, distributions.Distribution]:
     """p(z_l | available) of each latent, as distributions of batch ``[B]``."""
     return {name: prior(h) for name, prior in model.prior.items()}
 
 
 def regulariser(
-    model, h: Representations, objective: Objective, priors: Priors | None = None
+    model: Story, h: Representations, objective: Objective, priors: Priors | None = None
 ) -> dict[str, Tensor]:
     """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, and ``forecast``.
 
@@ -101,7 +103,8 @@ def regulariser(
     parts = {}
     for name, p_m in missing.items():
         about = model.latents[name].about
-        standard = dist.Normal(h.fused().new_zeros(p_m.shape()), 1.0).to_event(p_m.event_dim)
+        zeros = h.fused().new_zeros(p_m.batch_shape + p_m.event_shape)
+        standard = dist.Normal(zeros, 1.0).to_event(len(p_m.event_shape))
         _require_reparameterised(name, p_m)
         anchor = _divergence(p_m, standard, objective)
         parts[f"anchor_{name}"] = objective.anchor * anchor.where(~h_m.all_present(about), 0.0)
@@ -114,25 +117,25 @@ def regulariser(
     return parts
 
 
-def tie(p_c: dist.Distribution, p_m: dist.Distribution, objective: Objective) -> Tensor:
+def tie(p_c: distributions.Distribution, p_m: distributions.Distribution, objective: Objective) -> Tensor:
     """KL(p_c || p_m) ``[B]``, of whose gradient the share ``tie_on_complete`` reaches p_c."""
-    share, divergence = objective.tie_on_complete, 0.0
+    share, divergence = objective.tie_on_complete, torch.zeros(())
     for weight, p in (share, p_c), (1 - share, detach(p_c) if share < 1 else p_c):
         if weight:
             divergence = divergence + weight * _divergence(p, p_m, objective)
     return divergence
 
 
-def _divergence(q: dist.Distribution, p: dist.Distribution, objective: Objective) -> Tensor:
+def _divergence(q: distributions.Distribution, p: distributions.Distribution, objective: Objective) -> Tensor:
     return kl_divergence(q, p, partial(_draws, q, objective.num_particles))
 
 
-def _draws(p: dist.Distribution, num_draws: int) -> Tensor:
+def _draws(p: distributions.Distribution, num_draws: int) -> Tensor:
     """``[K, B, ...]``. Expanded first: not every kind of Pyro's takes a sample shape beside a batch."""
     return p.expand((num_draws, *p.batch_shape)).rsample()
 
 
-def _require_reparameterised(name: str, p: dist.Distribution) -> None:
+def _require_reparameterised(name: str, p: distributions.Distribution) -> None:
     if not p.has_rsample:
         raise DrawsError(
             f"The prior of latent {name!r} is {type(p).__name__}, whose draws pass no gradient; expected one "
@@ -141,7 +144,7 @@ def _require_reparameterised(name: str, p: dist.Distribution) -> None:
 
 
 def forecast_score(
-    model,
+    model: Story,
     h: Representations,
     hidden: Mapping[str, Tensor],
     complete: Priors,
@@ -178,7 +181,9 @@ def forecast_score(
     return torch.zeros_like(something, dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
-def story_predictions(model, h: Representations, priors: Priors, rows: Tensor, num_draws: int) -> Tensor:
+def story_predictions(
+    model: Story, h: Representations, priors: Priors, rows: Tensor, num_draws: int
+) -> Tensor:
     """Predictions ``[K, B', Q]`` of the model's story under K draws, for some ``rows`` ``[B']``.
 
     ``h`` has these rows, the priors all.
@@ -192,10 +197,10 @@ def story_predictions(model, h: Representations, priors: Priors, rows: Tensor, n
     # that of the ELBO's own draws.
     with poutine.block(), pyro.plate("forecast", num_draws, dim=-3), pyro.plate("rows", len(h), dim=-1):
         trace = poutine.trace(model.story).get_trace(h, y)
-    parameters = trace.nodes[model.outcome.parameters_site]["value"]  # [K, 1, B', P]
+    parameters = cast(Tensor, trace.nodes[model.outcome.parameters_site]["value"])  # [K, 1, B', P]
     return model.outcome.predict(parameters.expand(num_draws, 1, len(h), -1)[:, 0])
 
 
-def tells_the_default_story(model: nn.Module) -> bool:
+def tells_the_default_story(model: Story) -> TypeGuard[PrimoModel]:
     """Whether a model's story is that of `PrimoModel`, and not one that a subclass tells."""
     return all(getattr(type(model), part) is getattr(PrimoModel, part) for part in ("story", "draw_latents"))

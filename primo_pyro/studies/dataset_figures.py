@@ -146,7 +146,7 @@ def _avmnist(models: Mapping[str, PrimoClassifier], out: Path) -> list[RevealedR
         rows_picture(
             rows,
             out / f"rows_{case}.png",
-            draw_observed=partial(_draw_digit, modality=rows.task.observed),
+            draw_observed=partial(_draw_digit, modality={"audio": "image", "image": "audio"}[case]),
             draw_optional=partial(_draw_digit, modality=case),
             label="digit",
         )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain, combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -165,7 +166,7 @@ def network_lines(
     test: Rows,
     optional: Pattern,
     patterns: Iterable[Pattern],
-    **settings: object,
+    **settings: Any,
 ) -> list[Line]:
     """Log loss and Brier score of networks, each trained for one pattern alone.
 
@@ -305,8 +306,10 @@ def exact_lines(
     answers: Answers, impact_of: Callable[[Modalities, Iterable[str]], np.ndarray] | None
 ) -> list[Line]:
     """V beside the exact impact, for each pattern and each set that it lacks; nothing where it is unknown."""
-    lines = []
-    for pattern in _subsets(answers.optional) if impact_of is not None else ():
+    lines: list[Line] = []
+    if impact_of is None:
+        return lines
+    for pattern in _subsets(answers.optional):
         x = answers.cut(pattern)
         for asked in _subsets(_others(answers.optional, pattern)):
             if asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -45,7 +46,7 @@ def _primo(objective: str) -> Method:
     return lambda task, **kw: PrimoClassifier(task.optional, objective=objective, **kw)
 
 
-def _unimodal(task: Task, **settings: object) -> BaseEstimator:
+def _unimodal(task: Task, **settings: Any) -> BaseEstimator:
     if task.observed is None:
         raise ModalityError(
             f"A unimodal network needs a modality that is present in every row; each of "

@@ -46,7 +46,7 @@ class HiddenRows:
     optional: Sequence[str]
     predict: Callable[[Modalities], np.ndarray]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.available = np.stack([self.x.present[m] for m in self.optional], axis=1)
         self._remembered: np.ndarray | None = None  # [N, 2^M, C]
 
@@ -215,7 +215,7 @@ def _table(x: Modalities) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _with(known: np.ndarray, modality: int) -> np.ndarray:
+def _with(known: np.ndarray, modality: int | np.integer) -> np.ndarray:
     more = known.copy()
     more[:, modality] = True
     return more
