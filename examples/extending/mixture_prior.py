@@ -2,21 +2,18 @@
 
     python examples/extending/mixture_prior.py
 
-Sometimes an absent modality would tell which of a few things is the case. A prior of two states says so, and
-the
-weight of each, given what is available, can be read off: it is the probability of that state. The states lie
-around -1 and 1 in all rows, and only the weights are learnt.
+Sometimes an absent modality would tell which of a few things is the case. A prior of two states says so,
+and the weight of each, given what is available, can be read off: it is the probability of that state. The
+states lie around -1 and 1 in all rows, and only the weights are learnt.
 
 Draws of a prior must pass gradients to all its parameters, and those of torch's mixtures pass none. Pyro's
 `MixtureOfDiagNormals` has some, but in Pyro 1.9.1 the ones for the weights are wrong unless every scale is
-1. The
-mixture here takes them by the implicit function theorem (Figurnov, Mohamed and Mnih 2018), and checks them.
+1. The mixture here takes them by the implicit function theorem (Figurnov, Mohamed and Mnih 2018), and
+checks them.
 
 Known: y = o + s + noise, where the side s is -1 or 1 with P(s = 1 | o) = sigmoid(2 o), and ``m`` tells s.
-Then the
-exact weights are that probability P, the exact V is 4 P (1 - P) in units of y, and the exact log density
-without
-``m`` is that of a mixture.
+Then the exact weights are that probability P, the exact V is 4 P (1 - P) in units of y, and the exact log
+density without ``m`` is that of a mixture.
 """
 
 from __future__ import annotations
@@ -77,7 +74,7 @@ NOISE = 0.5
 
 
 def make_fork(rows: int, seed: int) -> tuple[Modalities, np.ndarray]:
-    """y is ``o`` plus one side or the other plus noise; ``m`` is the side, with a small error."""
+    """y is ``o`` plus a side plus noise; ``m`` is the side with an error too small to hide it."""
     random = np.random.default_rng(seed)
     o, error, noise = random.normal(size=(3, rows))
     side = np.where(random.random(rows) < expit(2 * o), 1.0, -1.0)

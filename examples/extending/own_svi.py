@@ -2,17 +2,15 @@
 
     python examples/extending/own_svi.py
 
-The estimators train by a loop of their own. For another optimiser, another schedule or a loop that does more
-than training, the same programs go into `pyro.infer.SVI`: `TrainingModel` is the model with all terms of the
-objective, `PrimoGuide` its guide, and the objective makes the bound. `adopt` then gives the trained programs
-all
-questions of the classifier. SVI keeps parameters in Pyro's global store under names that mean nothing
-elsewhere;
-in a scope of its own nothing is left behind, and the parameters stay in the modules. `load` needs programs
-of the
-same kind again.
+The estimators train by a loop of their own. For another optimiser, another schedule or a loop that does
+more than training, the same programs go into `pyro.infer.SVI`: `TrainingModel` is the model with all terms
+of the objective, `PrimoGuide` its guide, and the objective makes the bound. `adopt` then gives the trained
+programs all questions of the classifier. SVI keeps parameters in Pyro's global store under names that mean
+nothing elsewhere; in a scope of its own nothing is left behind, and the parameters stay in the modules.
+`load` needs programs of the same kind again.
 
-Known: on the same draws SVI's loss is that of the package's own `Loss`, and the exact impact is that of XOR.
+Known: on the same draws SVI's loss is that of the package's own `Loss`, and the exact impact is that of
+XOR.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ import numpy as np
 import pyro
 import torch
 from pyro.infer import SVI
-from pyro.optim import CosineAnnealingLR
+from pyro.optim import Adam, CosineAnnealingLR
 
 from primo_pyro import Modalities, Objective, PrimoClassifier, PrimoGuide, PrimoModel, TrainingModel
 from primo_pyro.data import make_xor, xor_impact
@@ -66,7 +64,7 @@ def losses(x: Modalities, y: torch.Tensor) -> tuple[float, float]:
     objective = replace(OBJECTIVE, forecast=0.0)
     loss = Loss(model, guide, objective=objective)
     with pyro.get_param_store().scope():
-        svi = SVI(loss.training_model, guide, CosineAnnealingLR({}), objective.make_elbo())
+        svi = SVI(loss.training_model, guide, Adam({}), objective.make_elbo())
         torch.manual_seed(0)
         by_svi = svi.evaluate_loss(x, y)
     torch.manual_seed(0)

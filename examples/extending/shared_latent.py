@@ -4,13 +4,12 @@
 
 Two modalities often tell the same: two scans of one organ, two reports of one event. With a private latent
 each, the model has to learn that knowing one settles the other. A latent about both says so from the start:
-it
-holds what either of them would tell, and the private ones what each adds. It is in play as soon as one of the
-two is present or asked about.
+it holds what either of them would tell, and the private ones what each adds. It is in play as soon as one
+of the two is present or asked about.
 
 Known: in XOR with twins the second number is there twice, as ``m`` and as ``twin``. While both are absent
-each
-of them, and both together, have the exact impact of XOR. Once one is present, the other changes nothing.
+each of them, and both together, have the exact impact of XOR. Once one is present, the other changes
+nothing.
 """
 
 from __future__ import annotations
