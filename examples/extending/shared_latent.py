@@ -48,12 +48,13 @@ def main(rows: int, epochs: int, tolerance: float) -> None:
 
     new, _ = make_xor_twins(1000, random_state=3)
     impacts, exacts = [], []
-    for hidden, asked in (("m", "twin"), "m"), (("m", "twin"), ("m", "twin")), (("twin",), "twin"):
+    both = ("m", "twin")
+    for hidden, asked in (both, ("m",)), (both, both), (("twin",), ("twin",)):
         missing = new.drop(*hidden)
         impacts.append(clf.predictive_impact(missing, asked)["impact"].to_numpy())
         exacts.append(xor_twins_impact(missing, asked))
         means = f"{impacts[-1].mean():.3f}, exact {exacts[-1].mean():.3f}"
-        print(f"without {' and '.join(hidden)}, mean V of {asked}: {means}")
+        print(f"without {' and '.join(hidden)}, mean V of {' and '.join(asked)}: {means}")
     impact, exact = np.concatenate(impacts), np.concatenate(exacts)
     error = np.abs(impact - exact).mean() / np.abs(exact - np.median(exact)).mean()
     print(f"check: error of V over that of the best constant: {error:.3f}, expected at most {tolerance}")

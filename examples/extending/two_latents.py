@@ -68,7 +68,7 @@ def main(rows: int, epochs: int, tolerance: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=3000, help="training rows")
+    parser.add_argument("--rows", type=int, default=4000, help="training rows")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--tolerance", type=float, default=0.5, help="largest error that passes")
     main(**vars(parser.parse_args()))
