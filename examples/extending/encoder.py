@@ -2,16 +2,14 @@
 
     python examples/extending/encoder.py
 
-The package chooses an encoder by the shape of the values and knows tables, series and images. Here a modality
-is a set: six readings in no order, one of which is marked and decides. A recurrent network would have to
-learn
-that the order means nothing; attention pooling is built that way. An encoder is any module from ``[B, ...]``
-to ``[B, hidden_dim]``, given under the modality's name. `load` needs a module of the same kind again, since a
-saved model holds numbers and no code.
+The package chooses an encoder by the shape of the values and knows tables, series and images. Here a
+modality is a set: six readings in no order, one of which is marked and decides. A recurrent network would
+have to learn that the order means nothing; attention pooling is built that way. An encoder is any module
+from ``[B, ...]`` to ``[B, hidden_dim]``, given under the modality's name. `load` needs a module of the same
+kind again, since a saved model holds numbers and no code.
 
 Known: the marked reading is the second number of XOR, so the exact impact of the set is `xor_impact`. The
-order
-of the readings must not change a prediction, and the loaded model must predict the same.
+order of the readings must not change a prediction, and the loaded model must predict the same.
 """
 
 from __future__ import annotations

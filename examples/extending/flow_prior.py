@@ -4,12 +4,9 @@
 
 The prior p(z | what is available) is normal by default. What an absent modality might tell can be shaped
 otherwise: skewed, bent, with dependent dimensions. A flow bends a normal distribution by invertible maps,
-which
-here depend on what is available (conditional affine coupling; Dinh, Sohl-Dickstein and Bengio 2017). A prior
-is
-any module that returns a distribution for `Representations`. There is no formula for the KL divergence from
-one
-flow to another, so that training takes it by draws, which must pass gradients.
+which here depend on what is available (conditional affine coupling; Dinh, Sohl-Dickstein and Bengio 2017).
+A prior is any module that returns a distribution for `Representations`. There is no formula for the KL
+divergence from one flow to another, so that training takes it by draws, which must pass gradients.
 
 Known: on XOR the exact impact. The flow must stay a density, and is summed over a grid.
 """

@@ -3,21 +3,17 @@
     python examples/extending/own_outcome.py
 
 For the package all classes are equally far apart: V is the expected total variation distance. Where one
-mistake
-costs more than another, a change of the prediction matters by what it does to the costs. With C[d, c] the
-cost of
-decision d where the truth is c, the distance here is
+mistake costs more than another, a change of the prediction matters by what it does to the costs. With C_dc
+the cost of decision d where the truth is c, the distance here is
 
-    d(p, q)  =  1/2  sum_d | sum_c C[d, c] (p_c - q_c) |,
+    d(p, q)  =  1/2  sum_d | sum_c C_dc (p_c - q_c) |,
 
-how far the expected costs of all decisions move, which for costs of 0 and 1 is the total variation distance.
-The
-outcome also decides for what is cheapest, not for what is most probable. V, rankings of acquisitions and the
-forecast in training then all go by this distance. `load` needs the class again.
+how far the expected costs of all decisions move, which for costs of 0 and 1 is the total variation
+distance. The outcome also decides for what is cheapest, not for what is most probable. V, rankings of
+acquisitions and the forecast in training then all go by this distance. `load` needs the class again.
 
 Known: half of the patients may turn out well or mild, the other half well or severe, and ``m`` tells which.
-Both
-have the same doubt and a V of 1/2 by total variation; by costs it is half the distance between the two
+Both have the same doubt and a V of 1/2 by total variation; by costs it is half the distance between the two
 classes.
 """
 
@@ -65,7 +61,7 @@ SETTINGS = {"hidden_dim": 32, "latent_dim": 2, "learning_rate": 1e-2, "batch_siz
 
 
 def make_patients(rows: int, seed: int) -> tuple[Modalities, np.ndarray]:
-    """``o`` says whether it could be severe (2) or mild (1), the sign of ``m`` whether it is so at all."""
+    """``o`` says what a patient may have, mild (1) or severe (2), and the sign of ``m`` whether he has it."""
     random = np.random.default_rng(seed)
     o, m = random.integers(2, size=rows), random.normal(size=rows)
     return Modalities({"o": o.astype(float), "m": m}), np.where(m < 0, 0, 1 + o)
@@ -82,8 +78,8 @@ def main(rows: int, epochs: int, tolerance: float) -> None:
     halves = CostlyClasses(3).distance(np.eye(3)[[1, 2]], np.eye(3)[0]) / 2
     for kind, name in enumerate(("mild", "severe")):
         decisions = np.bincount(clf.predict(missing)[severe == kind], minlength=3)
-        seen = f"mean V {impact[severe == kind].mean():.3f}, exact {halves[kind]:.3f}"
-        print(f"well or {name}: {seen}; decisions for well, mild, severe: {decisions.tolist()}")
+        means = f"mean V {impact[severe == kind].mean():.3f}, exact {halves[kind]:.3f}"
+        print(f"well or {name}: {means}; decisions for well, mild, severe: {decisions.tolist()}")
     print(f"accuracy with m: {(clf.predict(new) == y_new).mean():.3f}")
 
     with tempfile.TemporaryDirectory() as folder:

@@ -2,19 +2,15 @@
 
     python examples/extending/own_story.py
 
-By default a network makes the label's parameters of what is observed and of the latents. Where the mechanism
-is
-known, the story can say it. Here effects add up: the label is an effect of ``o``, plus what ``m`` adds, plus
-noise,
-so that the latent is the part of the label that ``m`` would tell, in the label's unit once it is multiplied
-by a
-learnt factor. A story is what happens to each row: it draws the latents, says what the label's parameters
-are under
-the name that predictions read them by, and draws the label.
+By default a network makes the label's parameters of what is observed and of the latents. Where the
+mechanism is known, the story can say it. Here effects add up: the label is an effect of ``o``, plus what
+``m`` adds, plus noise, so that the latent is the part of the label that ``m`` would tell, in the label's
+unit once it is multiplied by a learnt factor. A story is what happens to each row: it draws the latents,
+says what the label's parameters are under the name that predictions read them by, and draws the label.
 
 Known: in the linear problem without ``m`` the part that it would tell has a standard deviation of
-sqrt(0.75), the
-exact V is `linear_impact`, and the label is normal with a standard deviation of 1; with ``m`` of 1/2.
+sqrt(0.75), the exact V is `linear_impact`, and the label is normal with a standard deviation of 1; with
+``m`` of 1/2.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
     python examples/extending/several_labels.py
 
-With ``outcome="multilabel"`` the labels are columns of 0 and 1, and V is the mean over labels of how much the
-probability of each is expected to change. Given the latents the labels are independent. Averaged over them
-they
-need not be: the draws hold what the labels do together, and any question about them is an average over draws.
+With ``outcome="multilabel"`` the labels are columns of 0 and 1, and V is the mean over labels of how much
+the probability of each is expected to change. Given the latents the labels are independent. Averaged over
+them they need not be: the draws hold what the labels do together, and any question about them is an average
+over draws.
 
 Known: in XOR without ``m``, where o < 0, whether the signs differ is as open as the sign of m is, and yet
-both
-are always the same. The sign of o is known and gets no impact, so the exact V is two thirds of `xor_impact`.
+both are always the same. The sign of o is known and gets no impact, so the exact V is two thirds of
+`xor_impact`.
 """
 
 from __future__ import annotations

@@ -4,13 +4,12 @@
 
 Two modalities often tell the same: two scans of one organ, two reports of one event. With a private latent
 each, the model has to learn that knowing one settles the other. A latent about both says so from the start:
-it
-holds what either of them would tell, and the private ones what each adds. It is in play as soon as one of the
-two is present or asked about.
+it holds what either of them would tell, and the private ones what each adds. It is in play as soon as one
+of the two is present or asked about.
 
 Known: in XOR with twins the second number is there twice, as ``m`` and as ``twin``. While both are absent
-each
-of them, and both together, have the exact impact of XOR. Once one is present, the other changes nothing.
+each of them, and both together, have the exact impact of XOR. Once one is present, the other changes
+nothing.
 """
 
 from __future__ import annotations
@@ -49,12 +48,13 @@ def main(rows: int, epochs: int, tolerance: float) -> None:
 
     new, _ = make_xor_twins(1000, random_state=3)
     impacts, exacts = [], []
-    for hidden, asked in (("m", "twin"), "m"), (("m", "twin"), ("m", "twin")), (("twin",), "twin"):
+    both = ("m", "twin")
+    for hidden, asked in (both, ("m",)), (both, both), (("twin",), ("twin",)):
         missing = new.drop(*hidden)
         impacts.append(clf.predictive_impact(missing, asked)["impact"].to_numpy())
         exacts.append(xor_twins_impact(missing, asked))
         means = f"{impacts[-1].mean():.3f}, exact {exacts[-1].mean():.3f}"
-        print(f"without {' and '.join(hidden)}, mean V of {asked}: {means}")
+        print(f"without {' and '.join(hidden)}, mean V of {' and '.join(asked)}: {means}")
     impact, exact = np.concatenate(impacts), np.concatenate(exacts)
     error = np.abs(impact - exact).mean() / np.abs(exact - np.median(exact)).mean()
     print(f"check: error of V over that of the best constant: {error:.3f}, expected at most {tolerance}")

@@ -3,14 +3,12 @@
     python examples/extending/two_latents.py
 
 By default a modality that may be absent has one latent of ``latent_dim`` dimensions. Here it has one of a
-single
-dimension, which can be drawn as an axis, and one of four for the rest. `make_programs` says which latents
-there
-are: their names are free, and each says about which modalities it is, and how large. A subclass loads its own
-models as it is, for it brings the code along.
+single dimension, which can be drawn as an axis, and one of four for the rest. `make_programs` says which
+latents there are: their names are free, and each says about which modalities it is, and how large. A
+subclass loads its own models as it is, for it brings the code along.
 
-Known: both together should say what one latent of five dimensions says. On XOR the exact impact is known too,
-and no forecast without ``m`` has a log loss below 0.510 nats on average.
+Known: both together should say what one latent of five dimensions says. On XOR the exact impact is known
+too, and no forecast without ``m`` has a log loss below 0.510 nats on average.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ class TwoLatents(PrimoClassifier):
 
 # --- Data, and a check against what is known -----------------------------------------------------------
 
-SETTINGS = {"hidden_dim": 32, "latent_dim": 5, "learning_rate": 1e-2, "batch_size": 64, "random_state": 0}
+SETTINGS = {"hidden_dim": 32, "latent_dim": 5, "learning_rate": 5e-3, "batch_size": 64, "random_state": 0}
 
 
 def main(rows: int, epochs: int, tolerance: float) -> None:
@@ -63,16 +61,14 @@ def main(rows: int, epochs: int, tolerance: float) -> None:
     exact = xor_impact(new.values["o"])
     constant = np.abs(exact - np.median(exact)).mean()
     errors = [np.abs(second.impact - known).mean() / constant for known in (exact, first.impact)]
-    print("two latents from the exact V, and from one latent: {:.3f}, {:.3f}".format(*errors))
-    print(
-        f"check: the larger, over that of the best constant: {max(errors):.3f}, expected at most {tolerance}"
-    )
+    print("error of V over that of the best constant: {:.3f}; from one latent's: {:.3f}".format(*errors))
+    print(f"check: the larger of both: {max(errors):.3f}, expected at most {tolerance}")
     sys.exit(0 if max(errors) <= tolerance and same else 1)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=3000, help="training rows")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--rows", type=int, default=4000, help="training rows")
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--tolerance", type=float, default=0.5, help="largest error that passes")
     main(**vars(parser.parse_args()))
