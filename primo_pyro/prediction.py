@@ -101,7 +101,7 @@ class NormalDraws(poutine.messenger.Messenger):
 
     Examples
     --------
-    >>> import pyro
+    >>> import pyro, pyro.distributions as dist
     >>> def model():
     ...     return pyro.sample("z", dist.Normal(torch.tensor([5.0, 0.0]), 2.0).to_event(1))
     >>> with NormalDraws(torch.tensor([[0.0, 0.0], [1.0, 1.0]])):
