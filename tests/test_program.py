@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO
 from torch.distributions import Categorical, Normal, kl_divergence
 
+import primo_pyro
 from primo_pyro import ImportanceELBO, Objective, TrainingModel
 from primo_pyro.program import Categorical as ClassesOutcome
 from primo_pyro.program import Latent, Loss, Multilabel, Ordinal
@@ -382,6 +383,10 @@ def test_encoded_rows_pass_without_a_look_at_the_encoders():
         )
         assert looked_up
         assert not encoded
+
+
+def test_the_name_of_release_one_still_works():
+    assert primo_pyro.Anchored is TrainingModel
 
 
 def test_wrong_objectives_are_refused():
