@@ -110,11 +110,32 @@ RUNS = {
 }
 
 
+# Examples that compare no methods: their flags, what they write, and what they print.
+SMALL = ["--rows", "200", "--epochs", "1"]
+SEVERAL = [*SMALL, "--seeds", "1", "--jobs", "1"]
+OTHER_RUNS = {
+    "many modalities": ("many_modalities.py", SMALL, {"many_modalities.png"}, ["A copy", "Three signs"]),
+    **{
+        f"several modalities, {task}": (
+            "several_modalities.py",
+            ["--task", task, *SEVERAL, *flags],
+            {"several.csv"},
+            ["change / V", *printed],
+        )
+        for task, flags, printed in (
+            ("three_signs", [], ["|V - V*|", "PRIMO less network"]),
+            ("breast_cancer", ["--no-networks", "--objective", "paper"], ["mean + error + worst"]),
+            ("physionet2012_five", ["--no-networks"], ["haematology"]),
+            ("support2", ["--no-networks"], ["patient_function"]),
+        )
+    },
+}
+
 SCRIPTS = sorted([*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py")])
 
 
 def test_every_example_is_listed():
-    listed = {REDRAWS, SEQUENCES, *(name for name, *_ in RUNS.values())}
+    listed = {REDRAWS, SEQUENCES, *(name for name, *_ in [*RUNS.values(), *OTHER_RUNS.values()])}
     assert {path.name for path in EXAMPLES.glob("*.py")} == listed
 
 
@@ -164,7 +185,7 @@ def run(name, flags, data, out):
     assert ran.returncode == 0, ran.stderr
     results = pd.read_csv(out / "results.csv")
     assert list(results.columns) == ["dataset", "method", "scenario", "seed", "metric", "value"]
-    assert set(results["scenario"]) == {"missing", "complete", "training"}
+    assert set(results["scenario"]) - {"present"} == {"missing", "complete", "training"}
     assert "class frequencies" in ran.stdout
     assert "primo" in ran.stdout
     return ran, results
@@ -191,6 +212,30 @@ def test_example_runs(case, tmp_path):
         assert set(results["method"]) == {*METHODS, "entropy", "neighbours"} - {"primo (paper)"}
     if "three" in flags:
         assert "left out, neighbours" in ran.stdout
+    assert ("present" in set(results["scenario"])) == ("three" in flags)  # where modalities are really absent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(OTHER_RUNS))
+def test_example_without_a_comparison_runs(case, tmp_path):
+    name, flags, written, printed = OTHER_RUNS[case]
+    data, out = tmp_path / "data", tmp_path / "out"
+    if "support2" in flags:  # the reader wants the known file
+        data = Path(os.environ.get("PRIMO_DATA", BESIDE))
+        if not (data / "support2").is_dir():
+            pytest.skip("no SUPPORT2: set PRIMO_DATA")
+    else:
+        generated("physionet2012" if "physionet" in case else "none", data)
+    ran = python(name, [*flags, "--out", out], data)
+    assert ran.returncode == 0, ran.stderr
+    assert written == {path.name for path in out.iterdir()}
+    assert all(words in ran.stdout for words in printed), ran.stdout
+    if "several.csv" in written:
+        results = pd.read_csv(out / "several.csv")
+        columns = ["dataset", "seed", "table", "pattern", "modality", "metric", "value"]
+        assert list(results.columns) == columns
+        exact = {"exact"} if "|V - V*|" in printed else set()
+        assert set(results["table"]) == {"patterns", "impact", "agreement", "seconds"} | exact
 
 
 @pytest.mark.slow

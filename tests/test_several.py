@@ -160,16 +160,16 @@ def test_agreement_tells_spread_and_what_a_question_does(answers):
     measured = frame(agreement_lines(answers, y))
     complete = answers.x.complete
     v = three_signs_impact(answers.x.drop(*OPTIONAL), OPTIONAL)[complete].mean()
-    assert measured["complete", "", "spread"] == pytest.approx(0.01)
-    assert measured["complete", "", "spread_ratio"] == pytest.approx(0.01 / v)
+    assert measured["complete", ALL, "spread"] == pytest.approx(0.01)
+    assert measured["complete", ALL, "spread_ratio"] == pytest.approx(0.01 / v)
     for pattern in NONE, RANDOM:
-        assert measured[pattern, "", "all_to_none"] == 0
-        assert measured[pattern, "", "log_loss_all"] == measured[pattern, "", "log_loss_none"]
+        assert measured[pattern, ALL, "all_to_none"] == 0
+        assert measured[pattern, ALL, "log_loss_all"] == measured[pattern, ALL, "log_loss_none"]
         for name in OPTIONAL:
             moved = measured[pattern, name, "all_to_one"]
             assert 0.05 < moved < 0.1 + 1e-9  # less where the probability was above 0.9
             assert moved == measured[pattern, name, "one_to_none"]
-    assert measured[NONE, "m1", "log_loss_one"] > measured[NONE, "", "log_loss_all"]
+    assert measured[NONE, "m1", "log_loss_one"] > measured[NONE, ALL, "log_loss_all"]
 
 
 def test_no_question_is_asked_twice(answers):

@@ -329,9 +329,8 @@ def mean_table(results: pd.DataFrame, metrics: Mapping[str, str], index: list[st
     def cell(values: pd.Series) -> str:
         if values.isna().all():
             return ""
-        if values.mean() >= 100:  # numbers of rows, as a rule
-            return f"{values.mean():.0f}"
-        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+        spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
+        return f"{values.mean():.3f}{spread}"
 
     chosen = results[results["metric"].isin(metrics)]
     frame = chosen.pivot_table(index=index, columns="metric", values="value", aggfunc=cell, sort=False)

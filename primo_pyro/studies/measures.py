@@ -340,8 +340,8 @@ def agreement_lines(answers: Answers, y: np.ndarray, seed: int = 0) -> list[Line
         and their ratio ``spread_ratio``. Patterns ``none`` and ``random``, over at most 1,000 rows that lack
         the modality: mean total variation distances between averaged predictions with all that is absent
         asked about, with one modality, and with none (``all_to_one, one_to_none, all_to_none``), and log
-        losses of these predictions (``log_loss_all, log_loss_one, log_loss_none``). Those without a modality
-        are about all rows.
+        losses of these predictions (``log_loss_all, log_loss_one, log_loss_none``). Those of ``all together``
+        are about all these rows.
     """
     classifier, optional, lines = answers.classifier, answers.optional, []
     complete = answers.rows(optional)
@@ -349,7 +349,7 @@ def agreement_lines(answers: Answers, y: np.ndarray, seed: int = 0) -> list[Line
         spread = classifier.summarise(answers.x[complete]).spread.mean()
         v = answers.impact((), optional)["impact"].iloc[complete].mean()
         values = {"spread": spread, "mean_impact": v, "spread_ratio": spread / v if v > 0 else np.nan}
-        lines += [("agreement", "complete", "", *line) for line in values.items()]
+        lines += [("agreement", "complete", ALL, *line) for line in values.items()]
 
     chosen = sample_rows(np.ones(len(answers.x), bool), COMPARED)
     x, y = answers.x[chosen], np.asarray(y)[chosen]
@@ -362,9 +362,9 @@ def agreement_lines(answers: Answers, y: np.ndarray, seed: int = 0) -> list[Line
         asked_all = classifier.summarise(start).probabilities
         asked_none = classifier.summarise(start, ()).probabilities
         found = [
-            ("", "all_to_none", total_variation(asked_all, asked_none).mean()),
-            ("", "log_loss_all", log_loss(asked_all, y)),
-            ("", "log_loss_none", log_loss(asked_none, y)),
+            (ALL, "all_to_none", total_variation(asked_all, asked_none).mean()),
+            (ALL, "log_loss_all", log_loss(asked_all, y)),
+            (ALL, "log_loss_none", log_loss(asked_none, y)),
         ]
         for name in optional:
             lacks = np.flatnonzero(~start.present[name])

@@ -166,7 +166,6 @@ TABLES = {
         "Every pattern of optional modalities, all others hidden: PRIMO, and a network for that pattern",
         ["pattern"],
         {
-            "rows": "rows",
             "log_loss": "log loss",
             "network_log_loss": "of the network",
             "excess": "PRIMO less network",
@@ -179,7 +178,6 @@ TABLES = {
         "(none)\nand from random patterns; before calibration, and after it on validation rows (calibrated)",
         ["pattern", "modality"],
         {
-            "rows": "rows",
             "mean_impact": "V",
             "realised_change": "change",
             "slope": "change / V",
@@ -215,7 +213,6 @@ TABLES = {
         ["dataset"],
         {
             "fit": "fit",
-            "rows": "rows",
             "together": "V together",
             "each": "V of each",
             "ratio": "each / together",
@@ -256,6 +253,9 @@ def several_tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         if len(lines):
             measured = {metric: head for metric, head in metrics.items() if metric in set(lines["metric"])}
             frames[title] = mean_table(lines, measured, index)
+            if "rows" in set(lines["metric"]):
+                rows = lines[lines["metric"] == "rows"].groupby(index, sort=False)["value"].mean()
+                frames[title].insert(0, "rows", rows.round().astype(int))
     return frames
 
 
