@@ -57,7 +57,7 @@ class CostlyClasses(Categorical):
 
 # --- Data, and a check against what is known -----------------------------------------------------------
 
-SETTINGS = {"hidden_dim": 32, "latent_dim": 2, "learning_rate": 1e-2, "batch_size": 64, "random_state": 0}
+SETTINGS = {"hidden_dim": 32, "latent_dim": 2, "learning_rate": 1e-2, "batch_size": 32, "random_state": 0}
 
 
 def make_patients(rows: int, seed: int) -> tuple[Modalities, np.ndarray]:
@@ -97,6 +97,6 @@ def main(rows: int, epochs: int, tolerance: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2000, help="training rows")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--tolerance", type=float, default=0.5, help="largest error that passes")
     main(**vars(parser.parse_args()))
