@@ -94,9 +94,11 @@ def impact_calibration(predicted: ArrayLike, realised: ArrayLike, bins: int = 10
     cells = impact_calibration_bins(predicted, realised, bins=bins)
     top = np.argsort(-predicted, kind="stable")[: max(1, len(predicted) // 10)]
     distance = abs(cells["predicted"] - cells["realised"])
+    # Least squares; np.polyfit gives the same, and a warning where V hardly varies.
+    slope = np.cov(predicted, realised)[0, 1] / predicted.var(ddof=1) if varies else nan
     return {
         "slope": float(realised.mean() / predicted.mean()) if predicted.mean() > 0 else nan,
-        "regression_slope": float(np.polyfit(predicted, realised, 1)[0]) if varies else nan,
+        "regression_slope": float(slope),
         "calibration_error": float(np.average(distance, weights=cells["rows"])),
         "rank_correlation": float(spearmanr(predicted, realised).statistic) if varies else nan,
         "lift": float(realised[top].mean() / realised.mean()) if realised.mean() > 0 else nan,

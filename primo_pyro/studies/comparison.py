@@ -115,8 +115,9 @@ def compare(
         ``training`` (``fit_seconds``). Where optional modalities are really absent in some test rows, also
         ``present``: the rows of ``missing`` with what they have. The own change is then between these two,
         PRIMO's V about what they have, and V of other methods about all that is absent; the reference change
-        is that of complete rows. Metrics: those of `primo_pyro.analysis.scores.scores`; for estimates of
-        impact those of `primo_pyro.analysis.calibration.impact_calibration`, against the own change and, with
+        is that of complete rows. Metrics: those of `primo_pyro.analysis.scores.scores`, and of methods that
+        predict by draws ``spread``, which in complete rows is the paper's V_complete; for estimates of impact
+        those of `primo_pyro.analysis.calibration.impact_calibration`, against the own change and, with
         ``reference_`` before the name, against the reference change; and ``impact_error``,
         ``impact_correlation`` and ``impact_rank_correlation`` against the exact impact.
     classifiers : dict
@@ -242,7 +243,7 @@ def _dropped(part: Rows, task: Task, seed: int) -> Rows:
 
 def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> None:
     classifier: Any = fit.classifier
-    impact = None
+    impact, spread = None, {}
     fit.complete = np.logical_and.reduce([x.present[m] for m in task.optional])
     revealed = "complete" if fit.complete.all() else "present"
     scenarios = {"missing": (x.drop(*task.optional), y), revealed: (x, y)}
@@ -252,8 +253,9 @@ def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> N
         try:
             if hasattr(classifier, "summarise"):
                 summary = classifier.summarise(rows)
-                # With a modality present V of it is 0; what is listed is the spread that remains.
-                p, impact = summary.probabilities, summary.spread
+                p, impact = summary.probabilities, summary.impact
+                # With a modality present its V is 0; the spread that remains is listed apart.
+                spread = {"spread": float(summary.spread.mean())}
                 if scenario == "missing" and revealed == "present" and hasattr(classifier, "impact_gap"):
                     # Of what the rows have; what is really absent is not revealed.
                     impact = classifier.impact_gap(x)["impact_missing"].to_numpy()
@@ -264,7 +266,7 @@ def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> N
         fit.predictions[scenario] = p
         if scenario == "missing" and impact is not None:
             fit.impacts[method] = impact
-        _add(fit, method, scores(labels, p, impact, classifier.classes_), scenario)
+        _add(fit, method, scores(labels, p, impact, classifier.classes_) | spread, scenario)
     if method in fit.impacts and revealed in fit.predictions:
         change = total_variation(fit.predictions["missing"], fit.predictions[revealed])
         _add(fit, method, impact_calibration(fit.impacts[method], change))

@@ -33,6 +33,7 @@ SCORE_COLUMNS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "mean_impact": "mean V",
+    "spread": "spread",
     "slope": "change / V",
     "impact_error": "|V - V*|",
     "impact_correlation": "corr. V, V*",

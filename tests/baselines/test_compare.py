@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import entropy
+from sklearn.metrics import log_loss
 
 from primo_pyro import Modalities
 from primo_pyro.baselines import LVAEClassifier
 from primo_pyro.baselines.imputation import MAX_FEATURES
-from primo_pyro.data import make_xor
+from primo_pyro.data import make_three_signs, make_xor
 from primo_pyro.data.xor import BAYES_ACCURACY
 from primo_pyro.errors import ModalityError, PrimoError
 from primo_pyro.studies.comparison import compare
@@ -91,6 +92,37 @@ def test_neighbours_need_one_optional_modality():
     results, _, left_out = compare(task, ["multimodal"], [0], {"hidden_dim": 8, "max_epochs": 1})
     assert set(results["method"]) == {"multimodal"}
     assert "m and n may be absent" in left_out["neighbours"]
+
+
+def test_where_modalities_are_really_absent_only_what_rows_have_is_hidden():
+    x, y = make_three_signs(400, random_state=0)
+    x = x.drop_at_random("m1", "m2", rate=0.3, random_state=1)
+    train, test = (x[:250], y[:250]), (x[250:], y[250:])
+    task = Task("absent", "o", ("m1", "m2"), lambda seed: (train, None, test))
+    methods = ["unimodal", NEVER_DROPPED, "primo"]
+    settings = {"hidden_dim": 8, "max_epochs": 1, "batch_size": 64}
+    results, classifiers, _ = compare(task, methods, [0], settings, {"num_samples": 16})
+    value = results.set_index(["method", "scenario", "metric"])["value"]
+    some = test[0].present["m1"] | test[0].present["m2"]
+    x, y, complete = test[0][some], test[1][some], test[0].complete[some]
+    for method, clf in ((method, classifiers[method, 0]) for method in ("unimodal", "primo")):
+        p, q = clf.predict_proba(x.drop("m1", "m2")), clf.predict_proba(x)
+        # The draws are the same; networks compute in single precision.
+        assert value[method, "missing", "log_loss"] == pytest.approx(log_loss(y, p), rel=1e-4)
+        assert value[method, "present", "log_loss"] == pytest.approx(log_loss(y, q), rel=1e-4)
+        assert value[method, "complete", "log_loss"] == pytest.approx(
+            log_loss(y[complete], q[complete]), rel=1e-4
+        )
+    gap = classifiers["primo", 0].impact_gap(x)
+    slope = gap["realised_change"].mean() / gap["impact_missing"].mean()
+    assert value["primo", "missing", "slope"] == pytest.approx(slope, rel=1e-3)
+    assert set(results.query("method == @NEVER_DROPPED")["scenario"]) == {"complete", "training"}
+    change = np.abs(
+        classifiers["unimodal", 0].predict_proba(x[complete])
+        - classifiers[NEVER_DROPPED, 0].predict_proba(x[complete])
+    ).sum(1)
+    reference = change.mean() / 2 / gap["impact_missing"][complete].mean()
+    assert value["primo", "missing", "reference_slope"] == pytest.approx(reference, rel=1e-3)
 
 
 @pytest.mark.slow
