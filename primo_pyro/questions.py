@@ -305,12 +305,12 @@ class ImpactQuestions(ModalityEstimator):
 
     def acquire(
         self,
-        x,
+        x: RowsLike,
         reveal: Callable[[np.ndarray, str], object],
         *,
         by: str | Callable[[pd.DataFrame], ArrayLike] = "expected_change",
-        costs: Mapping[str, object] | None = None,
-        budget: float | Iterable[float] | None = None,
+        costs: Mapping[str, ArrayLike] | None = None,
+        budget: ArrayLike | None = None,
         shared: bool = False,
         threshold: float = 0.0,
     ) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,8 +139,8 @@ def acquire(
     predict: Callable[[Modalities], pd.DataFrame],
     optional: Sequence[str],
     by: str | Callable[[pd.DataFrame], ArrayLike],
-    costs: Mapping[str, object] | None,
-    budget: object,
+    costs: Mapping[str, ArrayLike] | None,
+    budget: ArrayLike | None,
     shared: bool,
     threshold: float,
 ) -> pd.DataFrame:
@@ -222,7 +223,7 @@ def acquire(
     return path.sort_values(["row", "step"], kind="stable", ignore_index=True)
 
 
-def _budget_of(budget: object, rows: int, shared: bool) -> np.ndarray:
+def _budget_of(budget: ArrayLike | None, rows: int, shared: bool) -> np.ndarray:
     """A budget as users give it: one number, or without ``shared`` one for each row; None: no bound."""
     found = np.asarray(np.inf if budget is None else budget, float)
     if found.shape not in ((), () if shared else (rows,)) or not (found >= 0).all():
@@ -256,7 +257,7 @@ class ExpectedGain:
     array([0.4])
     """
 
-    def fit(self, estimator, x: Modalities, y: ArrayLike) -> ExpectedGain:
+    def fit(self, estimator: Any, x: Modalities, y: ArrayLike) -> ExpectedGain:
         """Hide each modality in the rows that have it, ask, and reveal it.
 
         Parameters

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from primo_pyro.analysis.acquisition import costs_of
 from primo_pyro.baselines.base import NetworkClassifier
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.encoders import MLP, Representations
 from primo_pyro.program.model import PrimoModel
 
@@ -55,6 +55,8 @@ class OwnPaths(nn.Module):
     exploration
         Epsilon once it has fallen.
     """
+
+    costs: Tensor
 
     def __init__(
         self,
@@ -155,7 +157,7 @@ class ValueNetworkClassifier(NetworkClassifier):
 
     warm_up = 0.5
 
-    def expected_gains(self, x) -> pd.DataFrame:
+    def expected_gains(self, x: RowsLike) -> pd.DataFrame:
         """Expected drop of the log loss in nats ``[N, M]`` by revealing each modality; NaN where present."""
         x = self._as_known_rows(x)
         gains = pd.DataFrame(self._by_rows(self._gains, x), columns=list(self.optional_))
@@ -179,7 +181,7 @@ class ValueNetworkClassifier(NetworkClassifier):
             exploration=self.exploration,
         )
 
-    def _validation_scores(self, x, y):
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
         self.program_.eval()
         labels = torch.as_tensor(y, device=self._device())
         with torch.no_grad():

@@ -46,7 +46,7 @@ class HiddenRows:
     optional: Sequence[str]
     predict: Callable[[Modalities], np.ndarray]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.available = np.stack([self.x.present[m] for m in self.optional], axis=1)
         self._remembered: np.ndarray | None = None  # [N, 2^M, C]
 
@@ -116,7 +116,7 @@ def fixed_order(hidden: HiddenRows, costs: np.ndarray) -> Order:
         gains = np.full(len(costs), -np.inf)
         for m in np.flatnonzero(np.isneginf(values)):
             has = hidden.available[:, m]
-            after = hidden.losses(everyone[has], _with(known[has], m))
+            after = hidden.losses(everyone[has], _with(known[has], int(m)))
             gains[m] = (now[has] - after).mean() / costs[m] if has.any() else -1e9
         best = int(gains.argmax())
         # Ever smaller, so that the order stays this one where a later step gains more.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import joblib
 import numpy as np
@@ -57,8 +58,8 @@ CALIBRATED = 2  # random patterns of each validation row on which impact is cali
 def compare_orders(
     task: Task,
     seeds: Iterable[int],
-    settings: Mapping[str, object],
-    primo_settings: Mapping[str, object] | None = None,
+    settings: Mapping[str, Any],
+    primo_settings: Mapping[str, Any] | None = None,
     costs: Mapping[str, float] | None = None,
     n_jobs: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -123,8 +124,8 @@ def compare_orders(
 def _compare(
     task: Task,
     seed: int,
-    settings: Mapping[str, object],
-    primo_settings: Mapping[str, object],
+    settings: Mapping[str, Any],
+    primo_settings: Mapping[str, Any],
     costs: Mapping[str, float] | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     torch.set_num_threads(1)
@@ -212,7 +213,7 @@ def _paths(
     itself = HiddenRows(x, hidden.y, optional, network.predict_proba)
     paths[OWN] = [play(of_network, hidden.available, cost, itself.probabilities)]
     paths["random order"] = [
-        play(random_order(*hidden.available.shape, i), hidden.available, cost, hidden.probabilities)
+        play(random_order(len(x), len(optional), i), hidden.available, cost, hidden.probabilities)
         for i in range(RANDOM_ORDERS)
     ]
     return {policy: paths[policy] for policy in POLICIES}
