@@ -1,4 +1,4 @@
-"""Many modalities, a latent each: what is each of them worth, alone, together, and once others are present?
+"""Many modalities, a latent each: the worth of each of them, alone, together, and once others are present.
 
     python examples/many_modalities.py --out out/many
 

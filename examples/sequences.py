@@ -3,9 +3,10 @@
     python examples/sequences.py --task breast_cancer --out out/sequences
 
 Test rows start with what is always present; what they really have of the optional modalities may be bought,
-one after another, until nothing is left. PRIMO chooses by information gain or by expected change. Its rivals
-are a fixed order, random orders, boosted trees that predict the gain or the change, and a value network; the
-oracle knows the label. All are judged by PRIMO's predictions, and the value network by its own as well.
+one after another, until nothing is left. PRIMO chooses by information gain, as the model says it or as it was
+borne out on validation rows (expected gain), or by expected change. Its rivals are a fixed order, random
+orders, boosted trees that predict the gain or the change, and a value network; the oracle knows the label.
+All are judged by PRIMO's predictions, and the value network by its own as well.
 ``sequences.csv`` has log loss, accuracy and AUROC against the mean cost of a row, ``areas.csv`` the areas
 under these curves and their differences to PRIMO's, ``sequences.png`` the curves.
 """
@@ -31,7 +32,7 @@ TASKS: dict[str, tuple[Callable[..., Task], Mapping[str, object], Protocol]] = {
     "three_signs": (three_signs, {}, THREE_SIGNS),
 }
 COLOURS = {
-    "PRIMO, information gain": BLUE,
+    "PRIMO, expected gain": BLUE,
     "PRIMO, expected change": SKY,
     "regression of the gain": ORANGE,
     "value network": GREEN,

@@ -310,7 +310,7 @@ class ImpactQuestions(ModalityEstimator):
         *,
         by: str | Callable[[pd.DataFrame], ArrayLike] = "expected_change",
         costs: Mapping[str, ArrayLike] | None = None,
-        budget: float | Iterable[float] | None = None,
+        budget: ArrayLike | None = None,
         shared: bool = False,
         threshold: float = 0.0,
     ) -> pd.DataFrame:

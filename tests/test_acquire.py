@@ -268,7 +268,7 @@ def test_after_calibration_the_expected_change_decides(two_optional):
 
 
 def test_an_expected_gain_is_what_was_gained_on_average(two_optional):
-    """Isotonic regression keeps the mean; of a modality that is absent everywhere nothing can be learnt."""
+    """Least squares keeps the mean; of a modality that is absent everywhere nothing can be learnt."""
     clf, x = two_optional
     y = np.where(x.values["a"][:, 0] > 0, "up", "down")
     gain = ExpectedGain().fit(clf, x, y)

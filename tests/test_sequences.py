@@ -176,12 +176,12 @@ def test_a_budget_of_each_row_buys_whole_steps():
     assert steps.tolist() == [[0, 0], [0, 1], [1, 1], [2, 1]]
 
 
-def test_a_shared_budget_buys_what_is_worth_most_and_stops_where_nothing_is_worth_it():
+def test_a_shared_budget_buys_what_is_worth_most_wherever_it_is():
     worth = np.array([[0.1, 0.5], [0.3, -0.1], [0.05, 0.2]])
     path = Path(np.ones((3, 2)), worth, np.zeros((3, 3, 2)))
     costs, steps = spend(path, "shared")
-    # Row 1, then row 0 with the step behind its first, then row 2 likewise; row 1's second step never.
-    assert steps.tolist() == [[0, 0, 0], [0, 1, 0], [1, 1, 0], [2, 1, 0], [2, 1, 1], [2, 1, 2], [2, 1, 2]]
+    # Row 1, then row 0 with the step behind its first, then row 2 likewise; row 1's second step last.
+    assert steps.tolist() == [[0, 0, 0], [0, 1, 0], [1, 1, 0], [2, 1, 0], [2, 1, 1], [2, 1, 2], [2, 2, 2]]
     np.testing.assert_allclose(costs, np.array([0, 1, 2, 3, 4, 5, 6]) / 3)
 
 
@@ -219,9 +219,9 @@ def small_task(rows=300):
 def test_all_policies_are_played_on_the_same_rows():
     settings = {"hidden_dim": 8, "max_epochs": 2}
     costs = {"a": 2.0, "b": 1.0, "c": 1.0}
-    curves, areas = compare_orders(small_task(), [0, 1], settings, {"num_samples": 16}, costs)
+    curves, areas = compare_orders(small_task(150), [3], settings, {"num_samples": 16}, costs)
     assert set(areas["policy"]) == set(POLICIES)
-    assert set(areas["seed"]) == {0, 1}
+    assert set(areas["seed"]) == {3}
     assert (areas.loc[areas["policy"] == REFERENCE, "difference"] == 0).all()
     by_policy = curves.groupby(["seed", "allocation", "policy"])["cost"]
     for _, ends in by_policy.agg(["min", "max"]).groupby(["seed", "allocation"]):

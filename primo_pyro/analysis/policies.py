@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LinearRegression
 
 from primo_pyro.analysis.acquisition import RANKED, costs_of
 from primo_pyro.errors import CostError, ModalityError, PrimoError
@@ -152,7 +152,7 @@ def acquire(
     optional: Sequence[str],
     by: str | Callable[[pd.DataFrame], ArrayLike],
     costs: Mapping[str, ArrayLike] | None,
-    budget: object,
+    budget: ArrayLike | None,
     shared: bool,
     threshold: float,
 ) -> pd.DataFrame:
@@ -235,7 +235,7 @@ def acquire(
     return path.sort_values(["row", "step"], kind="stable", ignore_index=True)
 
 
-def _budget_of(budget: object, rows: int, shared: bool) -> np.ndarray:
+def _budget_of(budget: ArrayLike | None, rows: int, shared: bool) -> np.ndarray:
     """A budget as users give it: one number, or without ``shared`` one for each row; None: no bound."""
     found = np.asarray(np.inf if budget is None else budget, float)
     if found.shape not in ((), () if shared else (rows,)) or not (found >= 0).all():
@@ -251,9 +251,9 @@ class ExpectedGain:
     """What a modality has gained in log loss on rows that were checked, by what an estimator says of it.
 
     The information gain is what the model itself expects. On new rows a model that is too sure gains less,
-    and one whose V is too small gains more. For each modality a monotone map from the information gain to the
-    drop of the log loss is learnt (isotonic regression, constant beyond the values that it was fitted on).
-    Pass it to ``acquire`` as ``by``.
+    and one whose V is too small gains more. For each modality the drop of the log loss is regressed on the
+    information gain: a line with a slope of at least 0, for a drop is noisy, and steps would make rows equal
+    that are not. With a slope of 0 the mean drop is expected of every row. Pass it to ``acquire`` as ``by``.
 
     Examples
     --------
@@ -286,7 +286,7 @@ class ExpectedGain:
             Where a modality is absent in all rows.
         """
         y = np.asarray(y)
-        self.maps_: dict[str, IsotonicRegression] = {}
+        self.lines_: dict[str, LinearRegression] = {}
         for name in estimator.optional_:
             has = x.present[name]
             if not has.any():
@@ -297,15 +297,15 @@ class ExpectedGain:
             before, after = (
                 estimator.summarise(rows, y=labels).log_likelihood for rows in (hidden, revealed)
             )
-            told = estimator.predictive_impact(hidden, name)["information_gain"]
-            self.maps_[name] = IsotonicRegression(out_of_bounds="clip").fit(told, after - before)
+            told = estimator.predictive_impact(hidden, name)["information_gain"].to_numpy()
+            self.lines_[name] = LinearRegression(positive=True).fit(told[:, None], after - before)
         return self
 
     def __call__(self, asked: pd.DataFrame) -> np.ndarray:
         """Expected gain in nats of each line of ``predictive_impact(x, "each")``; 0 where nothing is told."""
         told = asked["information_gain"].to_numpy()
         gain = np.zeros(len(asked))
-        for name, learnt in self.maps_.items():
+        for name, line in self.lines_.items():
             use = (asked["modality"] == name).to_numpy() & np.isfinite(told)
-            gain[use] = learnt.predict(told[use])
+            gain[use] = line.coef_[0] * told[use] + line.intercept_
         return gain

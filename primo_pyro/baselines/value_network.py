@@ -56,6 +56,8 @@ class OwnPaths(nn.Module):
         Epsilon once it has fallen.
     """
 
+    costs: Tensor
+
     def __init__(
         self,
         model: PrimoModel,

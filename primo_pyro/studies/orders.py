@@ -116,7 +116,7 @@ def fixed_order(hidden: HiddenRows, costs: np.ndarray) -> Order:
         gains = np.full(len(costs), -np.inf)
         for m in np.flatnonzero(np.isneginf(values)):
             has = hidden.available[:, m]
-            after = hidden.losses(everyone[has], _with(known[has], m))
+            after = hidden.losses(everyone[has], _with(known[has], int(m)))
             gains[m] = (now[has] - after).mean() / costs[m] if has.any() else -1e9
         best = int(gains.argmax())
         # Ever smaller, so that the order stays this one where a later step gains more.

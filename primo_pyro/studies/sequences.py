@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from primo_pyro.analysis.acquisition import costs_of
+from primo_pyro.analysis.policies import ExpectedGain
 from primo_pyro.baselines import ValueNetworkClassifier
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.errors import ModalityError, PrimoWarning
@@ -33,12 +34,13 @@ from primo_pyro.studies.tasks import Rows, Task
 
 __all__ = ["POLICIES", "REFERENCE", "area_table", "compare_orders"]
 
-REFERENCE = "PRIMO, information gain"
-# PRIMO's policies by their names in tables, and what `PrimoClassifier.acquire` goes by.
-PRIMO = {REFERENCE: "information_gain", "PRIMO, expected change": "expected_change"}
+REFERENCE = "PRIMO, expected gain"  # the information gain, calibrated like the expected change
+INFORMATION_GAIN, EXPECTED_CHANGE = "PRIMO, information gain", "PRIMO, expected change"
 OWN = "value network, own predictions"
 POLICIES = (
-    *PRIMO,
+    REFERENCE,
+    INFORMATION_GAIN,
+    EXPECTED_CHANGE,
     "fixed order",
     "random order",
     "regression of the gain",
@@ -64,7 +66,7 @@ def compare_orders(
     """Play all `POLICIES` on the test rows that have at least two optional modalities.
 
     PRIMO and the value network are trained on the same rows, in which optional modalities were dropped at
-    random. PRIMO's impact is calibrated, and the fixed order and the regressions are learnt, on the
+    random. What PRIMO says is calibrated, and the fixed order and the regressions are learnt, on the
     validation rows with all that they have.
 
     Parameters
@@ -178,9 +180,16 @@ def _paths(
         HiddenRows(rows, primo.labels_.encode(labels), optional, primo.predict_proba)
         for rows, labels in (validation, test)
     )
-    primo.calibrate_impact(known_rows.rows(*known_rows.random_patterns(CALIBRATED, seed)))
+    at, known = known_rows.random_patterns(CALIBRATED, seed)
+    patterns = known_rows.rows(at, known)
+    primo.calibrate_impact(patterns)
+    expected_gain = ExpectedGain().fit(primo, patterns, np.asarray(validation[1])[at])
     paths = {}
-    for policy, by in PRIMO.items():
+    for policy, by in (
+        (REFERENCE, expected_gain),
+        (INFORMATION_GAIN, "information_gain"),
+        (EXPECTED_CHANGE, "expected_change"),
+    ):
         acquired = primo.acquire(
             x.drop(*optional),
             lambda rows, modality: x[rows].select(modality),

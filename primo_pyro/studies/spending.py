@@ -133,8 +133,7 @@ def spend(path: Path, allocation: str) -> tuple[np.ndarray, np.ndarray]:
         Of N rows.
     allocation
         ``"each row"``: each has the same budget and goes on as long as it lasts. ``"shared"``: the budget is
-        that of all rows, and the step that is worth most per cost is taken next, wherever it is; where
-        nothing is worth more than 0, the rest is saved.
+        that of all rows, and the step that is worth most per cost is taken next, wherever it is.
 
     Returns
     -------
@@ -149,7 +148,7 @@ def spend(path: Path, allocation: str) -> tuple[np.ndarray, np.ndarray]:
     >>> spend(path, "each row")
     (array([0., 1.]), array([[0, 0], [1, 1]]))
     >>> spend(path, "shared")
-    (array([0. , 0.5, 1. , 1. ]), array([[0, 0], [0, 1], [1, 1], [1, 1]]))
+    (array([0. , 0.5, 1. ]), array([[0, 0], [0, 1], [1, 1]]))
     """
     rows = len(path.costs)
     spent = np.cumsum(np.nan_to_num(path.costs, nan=np.inf), axis=1)
@@ -163,12 +162,9 @@ def spend(path: Path, allocation: str) -> tuple[np.ndarray, np.ndarray]:
     # A step comes after those before it: it is worth no more than they are.
     worth = np.minimum.accumulate(np.where(taken, path.worth, -np.inf), axis=1)[row, step]
     order = np.lexsort((row, step, -worth))
-    order = order[worth[order] > 0]
     paid = np.cumsum([0.0, *path.costs[row, step][order]]) / rows
     bought = np.unique(np.linspace(0, len(order), POINTS).astype(int))
-    bought = np.append(bought, bought[-1])  # and nothing more up to the cost of everything
-    steps = np.stack([np.bincount(row[order[:n]], minlength=rows) for n in bought])
-    return np.append(paid[bought[:-1]], np.nansum(path.costs) / rows), steps
+    return paid[bought], np.stack([np.bincount(row[order[:n]], minlength=rows) for n in bought])
 
 
 def resampled_scores(y: np.ndarray, p: np.ndarray, copies: np.ndarray) -> dict[str, np.ndarray]:
