@@ -46,7 +46,15 @@ from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
 
-__all__ = ["answers_differ", "collapse", "diagnose", "impact_stays", "overfit", "probe_losses", "warn_of"]
+__all__ = [
+    "answers_differ",
+    "collapse",
+    "diagnose",
+    "impact_stays",
+    "overfit",
+    "probe_losses",
+    "warn_of_failures",
+]
 
 MIN_ROWS = 50  # validation rows that have the modality; on fewer a standard error says little
 RIDGE = 0.1  # penalty of the ridge regression per row
@@ -116,21 +124,21 @@ def diagnose(
         revealed, labels = x_val[rows], y_val[rows]
         hidden = revealed.drop(m)
         alone = len(optional) == 1
-        then = summary(revealed, labels)
-        now = summary(hidden, labels)
-        v = now if alone else summary(hidden, about=(m,))
-        remaining = then if alone else summary(revealed, about=())
+        after = summary(revealed, labels)
+        before = summary(hidden, labels)
+        v = before if alone else summary(hidden, about=(m,))
+        remaining = after if alone else summary(revealed, about=())
         lines.append(impact_stays(v.impact, remaining.spread, m))
         if not alone:
-            distance = model.outcome.distance(now.prediction, v.prediction)
-            lines.append(answers_differ(distance, now.impact, m))
+            distance = model.outcome.distance(before.prediction, v.prediction)
+            lines.append(answers_differ(distance, before.impact, m))
         probed = order[x.present[m][order]][:PROBE_ROWS]
         if len(probed) and (np.ptp(y[probed], axis=0) > 0).all():
             losses = {}
             for features_of in (None, m):
                 train, new = (_features(model, part, features_of) for part in (x[probed], revealed))
                 losses[features_of] = probe_losses(model.outcome, train, y[probed], new, labels)
-            lines.append(collapse(then.log_likelihood - now.log_likelihood, losses[m] - losses[None], m))
+            lines.append(collapse(after.log_likelihood - before.log_likelihood, losses[m] - losses[None], m))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -260,7 +268,7 @@ def _log_losses_of_probe(
     return log_losses(y_new, p)
 
 
-def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
+def warn_of_failures(frame: pd.DataFrame, stacklevel: int) -> None:
     """One warning for each check that has found something, and one where something could not be checked.
 
     Warns
@@ -273,14 +281,14 @@ def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
         Where fewer than 50 validation rows have a modality.
     """
     for check, lines in frame[frame["found"] == True].groupby("check", sort=False):  # noqa: E712
-        category, what, cure = SAYS[check]
-        said = "; ".join(what.format(**line) for line in lines.to_dict("records"))
-        warnings.warn(f"{said}. {cure}", category, stacklevel=stacklevel + 1)
+        category, what, cure = MESSAGES[check]
+        findings = "; ".join(what.format(**line) for line in lines.to_dict("records"))
+        warnings.warn(f"{findings}. {cure}", category, stacklevel=stacklevel + 1)
     unchecked = frame[frame["found"].isna()].drop_duplicates("modality")
     if len(unchecked):
-        said = ", ".join(f"{line.modality} in {line.rows:.0f}" for line in unchecked.itertuples())
+        counts = ", ".join(f"{line.modality} in {line.rows:.0f}" for line in unchecked.itertuples())
         warnings.warn(
-            f"Too few validation rows have a modality to check its latent ({said}); expected at least "
+            f"Too few validation rows have a modality to check its latent ({counts}); expected at least "
             f"{MIN_ROWS}. Raise validation_fraction, add rows, or compare V with the realised change "
             "on new rows (impact_gap).",
             FewRowsWarning,
@@ -288,7 +296,7 @@ def warn_of(frame: pd.DataFrame, stacklevel: int) -> None:
         )
 
 
-SAYS = {
+MESSAGES = {
     "collapse": (
         CollapseWarning,
         "The latent of {modality!r} has collapsed: on validation rows {modality!r} lowers the log "

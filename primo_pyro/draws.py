@@ -93,7 +93,7 @@ class NormalDraws(poutine.messenger.Messenger):
         The columns of each site; sites that are not named take the next ones.
     plate
         Name of the plate over draws; the default is that of ``Predictive(parallel=True)``.
-    settled
+    held
         Points ``[K, D]`` to use in place of ``points`` in some rows, and per site the booleans ``[B]`` that
         say in which.
 
@@ -119,13 +119,13 @@ class NormalDraws(poutine.messenger.Messenger):
         columns: Mapping[str, slice] | None = None,
         *,
         plate: str = "_num_predictive_samples",
-        settled: tuple[Tensor, Mapping[str, Tensor]] | None = None,
+        held: tuple[Tensor, Mapping[str, Tensor]] | None = None,
     ):
         super().__init__()
         self.points = points
         self.plate = plate
         self.columns = dict(columns or {})
-        self.settled = settled
+        self.held = held
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"] or msg["done"] or site_is_subsample(msg):
@@ -148,8 +148,8 @@ class NormalDraws(poutine.messenger.Messenger):
             return noise.reshape(len(noise), *[1] * (-over_draws[0] - 1), noise.shape[1])
 
         noise = shaped(self.points)
-        if self.settled is not None and name in self.settled[1]:
-            noise = torch.where(self.settled[1][name][:, None], shaped(self.settled[0]), noise)  # [K, B, n]
+        if self.held is not None and name in self.held[1]:
+            noise = torch.where(self.held[1][name][:, None], shaped(self.held[0]), noise)  # [K, B, n]
         try:
             msg["value"] = from_noise(fn, noise)
         except NotImplementedError as error:

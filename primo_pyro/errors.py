@@ -1,6 +1,6 @@
 """Everything that can be wrong with what a user brings, one exception each.
 
-Every message has three parts: what was seen, what was expected, and the cure.
+Every message has three parts: what was found, what was expected, and the cure.
 """
 
 from __future__ import annotations

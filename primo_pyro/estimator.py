@@ -69,11 +69,11 @@ class ModalityEstimator(BaseEstimator, ABC):
         ModalityError, LabelError
             For whatever cannot be trained on, before training starts.
         """
-        goes_on = self.warm_start and hasattr(self, "model_")
-        if not goes_on:
+        warm = self.warm_start and hasattr(self, "model_")
+        if not warm:
             self._forget()
         seed = self._draw_seed()
-        x, codes = self._learn_rows(x, y, goes_on)
+        x, codes = self._learn_rows(x, y, warm)
         if validation is None:
             x, codes, x_val, y_val = self._split_off(x, codes, seed)
         else:
@@ -81,14 +81,14 @@ class ModalityEstimator(BaseEstimator, ABC):
             y_val = self.labels_.encode(validation[1])
             _check_lengths(x_val, y_val)
         self.seed_ = seed
-        self._train(*self._only_usable(x, codes), *self._only_usable(x_val, y_val), goes_on=goes_on)
+        self._train(*self._only_usable(x, codes), *self._only_usable(x_val, y_val), warm=warm)
         return self
 
     # --- What a method says ------------------------------------------------------------------------------
 
     @abstractmethod
     def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
         """Train on rows and encoded labels; the validation rows may be none. Sets ``model_``."""
 
@@ -117,18 +117,18 @@ class ModalityEstimator(BaseEstimator, ABC):
         tags.input_tags.dict = True  # a mapping of blocks
         return tags
 
-    def _learn_rows(self, x: RowsLike, y: ArrayLike, goes_on: bool = False) -> tuple[Modalities, np.ndarray]:
+    def _learn_rows(self, x: RowsLike, y: ArrayLike, warm: bool = False) -> tuple[Modalities, np.ndarray]:
         """Rows and encoded labels.
 
-        Learns ``labels_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where training ``goes_on``,
+        Learns ``labels_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where training ``warm``,
         checks the rows against them.
         """
-        x = self._as_modalities(x, reset=not goes_on)
+        x = self._as_modalities(x, reset=not warm)
         if len(x) == 0:
             raise ModalityError("x has 0 rows; expected at least one row of each class. Pass some rows.")
-        if goes_on:
+        if warm:
             x = self._of_known_shapes(x)
-        labels = self.labels_ if goes_on else None
+        labels = self.labels_ if warm else None
         if y is not None:
             _check_lengths(x, y)
         for name in x.names:
@@ -142,11 +142,11 @@ class ModalityEstimator(BaseEstimator, ABC):
                     f"Modality {name!r} has {len(x)} rows of shape {list(x.values[name].shape[1:])}, which "
                     "holds no feature; expected at least one. Leave it out."
                 )
-        optional = self._optional_of(x, goes_on)
+        optional = self._optional_of(x, warm)
         labels = labels or labels_of(self._outcome_class()).learn(y)
         codes = labels.encode(y)
         patterns = set(_patterns(x))
-        if goes_on:
+        if warm:
             self.patterns_ = self.patterns_ | patterns
         else:
             self.labels_ = labels
@@ -161,11 +161,11 @@ class ModalityEstimator(BaseEstimator, ABC):
             return Modalities(x)
         return Modalities({"x": validate_data(self, x, dtype=np.float32, **validate)})
 
-    def _optional_of(self, x: Modalities, goes_on: bool) -> tuple[str, ...]:
+    def _optional_of(self, x: Modalities, warm: bool) -> tuple[str, ...]:
         """The modalities that may be absent, in alphabetical order."""
         partly = tuple(name for name in x.names if not x.present[name].all())
         optional: Sequence[str] = (
-            self.optional_ if goes_on else partly if self.optional is None else self.optional
+            self.optional_ if warm else partly if self.optional is None else self.optional
         )
         if isinstance(optional, str):
             raise ModalityError(
@@ -318,9 +318,9 @@ class NetworkEstimator(ModalityEstimator):
         return 0.0
 
     def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
-        if not goes_on:
+        if not warm:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
                 self._build(x)

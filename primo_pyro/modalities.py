@@ -100,9 +100,9 @@ class Modalities:
                 self.values[name] = np.zeros((rows, 0), np.float32)
                 self.present[name] = np.zeros(rows, bool)
             else:
-                said = _as_booleans(f"present[{name!r}]", present[name]) if name in present else None
+                presence = _as_booleans(f"present[{name!r}]", present[name]) if name in present else None
                 self.values[name] = values
-                self.present[name] = _checked_presence(name, values, said)
+                self.present[name] = _checked_presence(name, values, presence)
 
     @classmethod
     def _of_parts(cls, values: dict[str, np.ndarray], present: dict[str, np.ndarray]) -> Modalities:
@@ -225,11 +225,11 @@ class Modalities:
             return self
         if not self.present[name].any():
             block = np.zeros((len(self), *revealed.shape[1:]), revealed.dtype)
-        for what, seen, expected in (
+        for what, found, expected in (
             ("shape", list(revealed.shape[1:]), list(block.shape[1:])),
             ("type", revealed.dtype.kind == "u", block.dtype.kind == "u"),  # bytes are fractions of 255
         ):
-            if seen != expected:
+            if found != expected:
                 raise ModalityError(
                     f"The new values of {name!r} are of another {what} ({revealed.dtype.name} "
                     f"{list(revealed.shape[1:])}) than those of other rows; expected {block.dtype.name} "

@@ -117,7 +117,7 @@ def summarise(
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
         points = _points(model, columns, num_samples, kind, seed)
-        settled = _settled_points(points, seed)
+        held_points = _held_points(points, seed)
         # Few enough rows that the predictions of all their draws can be held: V needs their average first.
         held = HELD // (num_samples * model.outcome.prediction_size)
         rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
@@ -127,7 +127,7 @@ def summarise(
             if about is not None:
                 h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
             labels = None if y is None else y[start : start + rows]
-            parts.append(_summarise_rows(model, h, labels, points, settled, columns, max_cells))
+            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells))
     return Summary.joined(parts)
 
 
@@ -212,10 +212,10 @@ def summarise_draws(
 
 
 def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
-    now, then = outcome.decide(mean), outcome.decide(p)
-    if now is None or then is None:
+    average, single = outcome.decide(mean), outcome.decide(p)
+    if average is None or single is None:
         return torch.full_like(mean[..., 0], torch.nan)
-    differ = then != now  # [K, N], or [K, N, L] of several labels
+    differ = single != average  # [K, N], or [K, N, L] of several labels
     return differ.flatten(2).any(-1).double().mean(0) if differ.dim() > 2 else differ.double().mean(0)
 
 
@@ -239,7 +239,7 @@ def _points(model: Story, columns: Mapping[str, slice], num_samples: int, kind: 
     return standard_normal_points(num_samples, dimension, kind, seed).to(next(model.parameters()))
 
 
-def _settled_points(points: Tensor, seed: int) -> Tensor:
+def _held_points(points: Tensor, seed: int) -> Tensor:
     """Noise for latents whose modality is present beside absent ones: one point for each replicate of draws.
 
     What varies within a replicate is then what is absent alone.
@@ -261,7 +261,7 @@ def _summarise_rows(
     h: Representations,
     y: Tensor | None,
     points: Tensor,
-    settled: Tensor,
+    held_points: Tensor,
     columns: Mapping[str, slice],
     max_cells: int,
 ) -> Summary:
@@ -271,8 +271,8 @@ def _summarise_rows(
     predictions, log_ps = [], []
     for start in range(0, len(points), per_pass):
         some = slice(start, start + per_pass)
-        held = (settled[some], known) if mixed.any() else None
-        parameters = draw_parameters(model, h, points[some], columns=columns, settled=held)  # [k, B, P]
+        held = (held_points[some], known) if mixed.any() else None
+        parameters = draw_parameters(model, h, points[some], columns=columns, held=held)  # [k, B, P]
         predictions.append(model.outcome.predict(parameters))
         if y is not None:
             log_ps.append(model.outcome.distribution(parameters).log_prob(y))
@@ -299,10 +299,10 @@ def stream_draws(
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
         points = _points(model, columns, num_samples, kind, seed)
-        settled = _settled_points(points, seed)
+        held_points = _held_points(points, seed)
         rows = max(1, max_cells // num_samples)
         for start in range(0, len(x), rows):
             h = encode(model, x[start : start + rows])
-            held = settled, _known_latents(model, h)
-            drawn = draw(model, h, points, sites, columns=columns, settled=held)
+            held = held_points, _known_latents(model, h)
+            drawn = draw(model, h, points, sites, columns=columns, held=held)
             yield {site: values.cpu().numpy() for site, values in drawn.items()}

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from primo_pyro.diagnosis import diagnose, warn_of
+from primo_pyro.diagnosis import diagnose, warn_of_failures
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import labels_of
@@ -65,8 +65,8 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     history_ : DataFrame, a row per epoch
     model_, guide_ : the Pyro programs
     optional_ : tuple of the modalities that may be absent
-    diagnosis_ : DataFrame, a row per check for a known failure, see `primo_pyro.diagnosis`; no rows with less
-        than 50 complete validation rows
+    diagnosis_ : DataFrame, a row per check for a known failure, see `primo_pyro.diagnosis`; NaN in ``found``
+        where fewer than 50 validation rows have the modality
     """
 
     optional: Sequence[str] | None = field(default=None, kw_only=False)
@@ -169,14 +169,14 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         return Loss(self.model_, self.guide_, objective=self._objective())
 
     def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
         self.__dict__.pop("impact_calibrators_", None)  # they belong to the parameters of before
-        super()._train(x, y, x_val, y_val, goes_on=goes_on)
+        super()._train(x, y, x_val, y_val, warm=warm)
         self.diagnosis_ = diagnose(
             self.model_, x, y, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=self.seed_
         )
-        warn_of(self.diagnosis_, stacklevel=3)
+        warn_of_failures(self.diagnosis_, stacklevel=3)
 
     @torch.no_grad()
     def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:

@@ -170,12 +170,12 @@ class ImpactQuestions(ModalityEstimator):
         missing = x
         for name, rows in hidden.items():
             missing = missing.drop(name, where=rows)
-        now, then = self.summarise(missing), self.summarise(x)
+        before, after = self.summarise(missing), self.summarise(x)
         if x.select(*self.optional_).complete.all() and names in (None, self.optional_):
-            return Revealed(now.prediction, then.prediction, now, then.spread)
+            return Revealed(before.prediction, after.prediction, before, after.spread)
         impact = summarise(self.model_, missing, **self._drawn(), about=hidden)
         remaining = summarise(self.model_, x, **self._drawn(), about=())
-        return Revealed(now.prediction, then.prediction, impact, remaining.spread)
+        return Revealed(before.prediction, after.prediction, impact, remaining.spread)
 
     def calibrate_impact(self, x: RowsLike, y: object = None, modality: Asked = None) -> Self:
         """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.

@@ -46,7 +46,7 @@ class Revealed:
 
     Attributes
     ----------
-    now, then
+    before, after
         Predictions ``[N, Q]`` without and with the modalities.
     impact
         What the draws say of the impact of the hidden modalities.
@@ -54,8 +54,8 @@ class Revealed:
         Expected distance ``[N]`` of single draws from the average once they are revealed (V_complete).
     """
 
-    now: np.ndarray
-    then: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
     impact: Summary
     spread: np.ndarray
 
@@ -76,13 +76,13 @@ def impact_gap(revealed: Revealed, outcome: Outcome) -> pd.DataFrame:
             "impact_missing": v,
             "impact_complete": spread,
             "gap": v - spread,
-            "realised_change": outcome.distance(revealed.now, revealed.then),
+            "realised_change": outcome.distance(revealed.before, revealed.after),
         }
     )
-    now, then = outcome.decide(revealed.now), outcome.decide(revealed.then)
-    if now is None or then is None:
+    before, after = outcome.decide(revealed.before), outcome.decide(revealed.after)
+    if before is None or after is None:
         return frame
-    return frame.assign(flip=(now != then).reshape(len(frame), -1).any(1))
+    return frame.assign(flip=(before != after).reshape(len(frame), -1).any(1))
 
 
 def uncertainty(
@@ -168,23 +168,27 @@ def impact_bounds(
     --------
     A prediction of 0.5 that becomes 0.9 or 0.1:
 
-    >>> now, then = np.full((100, 2), 0.5), np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
-    >>> impact_bounds(np.full(100, 0.42), np.full(100, 0.05), now, then, bins=1).round(2)
+    >>> before, after = np.full((100, 2), 0.5), np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
+    >>> impact_bounds(np.full(100, 0.42), np.full(100, 0.05), before, after, bins=1).round(2)
        rows  lower  realised  realised_se  upper  violation  drift  drift_noise
     0   100   0.37       0.4          0.0   0.42        0.0    0.0         0.03
     """
     v_missing, v_complete = (np.asarray(v, float) for v in (impact_missing, impact_complete))
-    now, then = (np.asarray(p, float) for p in (probabilities_missing, probabilities_complete))
-    if not (now.ndim == 2 and now.shape == then.shape and len(now) == len(v_missing) == len(v_complete) > 0):
+    before, after = (np.asarray(p, float) for p in (probabilities_missing, probabilities_complete))
+    if not (
+        before.ndim == 2
+        and before.shape == after.shape
+        and len(before) == len(v_missing) == len(v_complete) > 0
+    ):
         raise DrawsError(
-            f"Impacts of {v_missing.shape} and {v_complete.shape} and predictions of {now.shape} and "
-            f"{then.shape}; expected [rows] twice and [rows, classes] twice. Pass the same rows in all."
+            f"Impacts of {v_missing.shape} and {v_complete.shape} and predictions of {before.shape} and "
+            f"{after.shape}; expected [rows] twice and [rows, classes] twice. Pass the same rows in all."
         )
-    realised = total_variation(now, then)
+    realised = total_variation(before, after)
     lines = []
     for rows in np.array_split(np.argsort(v_missing, kind="stable"), min(bins, len(v_missing))):
         lower, upper = (v_missing - v_complete)[rows].mean(), v_missing[rows].mean()
-        change, shift = realised[rows].mean(), (then - now)[rows]
+        change, shift = realised[rows].mean(), (after - before)[rows]
         lines.append(
             {
                 "rows": len(rows),

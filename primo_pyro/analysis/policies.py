@@ -297,15 +297,15 @@ class ExpectedGain:
             before, after = (
                 estimator.summarise(rows, y=labels).log_likelihood for rows in (hidden, revealed)
             )
-            told = estimator.predictive_impact(hidden, name)["information_gain"].to_numpy()
-            self.lines_[name] = LinearRegression(positive=True).fit(told[:, None], after - before)
+            expected = estimator.predictive_impact(hidden, name)["information_gain"].to_numpy()
+            self.lines_[name] = LinearRegression(positive=True).fit(expected[:, None], after - before)
         return self
 
     def __call__(self, asked: pd.DataFrame) -> np.ndarray:
-        """Expected gain in nats of each line of ``predictive_impact(x, "each")``; 0 where nothing is told."""
-        told = asked["information_gain"].to_numpy()
+        """Expected gain in nats of each line of ``predictive_impact(x, "each")``; 0 where none is known."""
+        expected = asked["information_gain"].to_numpy()
         gain = np.zeros(len(asked))
         for name, line in self.lines_.items():
-            use = (asked["modality"] == name).to_numpy() & np.isfinite(told)
-            gain[use] = line.coef_[0] * told[use] + line.intercept_
+            use = (asked["modality"] == name).to_numpy() & np.isfinite(expected)
+            gain[use] = line.coef_[0] * expected[use] + line.intercept_
         return gain

@@ -151,15 +151,15 @@ def _card(f: Findings, i: int) -> str:
         plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {row}"
     )
 
-    def said(p: np.ndarray) -> str:
+    def as_text(p: np.ndarray) -> str:
         return f"{escape(str(f.classes[int(p.argmax())]))} ({p.max():.2f})"
 
     return CARD.substitute(
         row=row,
         impact=f"{v[row]:.2f}",
         place=f"rank {rank:,} of {len(v):,}",
-        now=said(f.missing[row]),
-        then=said(f.complete[row]),
+        now=as_text(f.missing[row]),
+        then=as_text(f.complete[row]),
         truth=escape(str(f.y[row])),
         change=f"{f.gap['realised_change'].iloc[row]:.2f}",
         bars=bars,

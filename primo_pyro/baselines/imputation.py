@@ -109,7 +109,7 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     random_state: int | np.random.RandomState | None = None
 
     def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, goes_on: bool
+        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
         table = self._learn_features(x, y)
         self.model_ = self._booster().fit(table, y)

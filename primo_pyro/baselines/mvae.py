@@ -129,10 +129,9 @@ class MVAEClassifier(LatentClassifier):
     --------
     >>> from primo_pyro.data import make_xor
     >>> x, y = make_xor(300, random_state=0)
-    >>> half = x.drop_at_random("m", random_state=0)
-    >>> clf = MVAEClassifier(hidden_dim=16, max_epochs=2, num_samples=8, random_state=0).fit(half, y)
-    >>> clf.sample_predictions(x.drop("m"), num_samples=16).shape, clf.latents(x).shape
-    ((16, 300, 2), (300, 2))
+    >>> clf = MVAEClassifier(hidden_dim=16, max_epochs=2, num_samples=8, random_state=0)
+    >>> clf.fit(x.drop_at_random("m", random_state=0), y).predict_proba(x.drop("m")).shape
+    (300, 2)
     """
 
     label_weight: float = 1.0

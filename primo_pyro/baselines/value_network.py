@@ -89,7 +89,7 @@ class OwnPaths(nn.Module):
         nll = -log_p.gather(1, y[:, None])[:, 0]
         sums, errors, steps = nll, torch.zeros_like(nll), absent.sum(1)
         for _ in range(int(steps.max())):
-            goes_on = absent.any(1)
+            active = absent.any(1)
             values = self.values(h, log_p)
             order = (values.detach() / self.costs).masked_fill(~absent, -torch.inf)
             if epsilon:
@@ -99,11 +99,11 @@ class OwnPaths(nn.Module):
             absent = absent.scatter(1, chosen, False)
             h = self._hidden(full, absent)
             log_p = self.log_probabilities(h)
-            then = -log_p.gather(1, y[:, None])[:, 0]
-            error = (values.gather(1, chosen)[:, 0] - (nll - then).detach()).square()
-            errors = errors + goes_on * error
-            sums = sums + goes_on * then
-            nll = then
+            after = -log_p.gather(1, y[:, None])[:, 0]
+            error = (values.gather(1, chosen)[:, 0] - (nll - after).detach()).square()
+            errors = errors + active * error
+            sums = sums + active * after
+            nll = after
         return sums / (1 + steps), errors / steps.clamp(min=1)
 
     def _hidden(self, h: Representations, rows: Tensor) -> Representations:

@@ -27,14 +27,14 @@ def make_null_modality(rows: int, random_state: RandomState = 0) -> tuple[Modali
     Parameters
     ----------
     rows
-        How many, at least 1.
+        Number N of rows, at least 1.
     random_state
         Seed, or a ``numpy.random.Generator``.
 
     Returns
     -------
     x : Modalities
-        ``"o"`` [N, 1] and ``"m"`` [N, 1], float32 without unit, both present in every row.
+        The informative ``"o"`` and the useless ``"m"``, both float32 ``[N, 1]`` and present in every row.
     y : integer array [N]
         0 or 1.
 

@@ -70,6 +70,6 @@ def linear_impact() -> float:
     >>> round(linear_impact(), 4)
     0.4426
     """
-    told = B**2 * (1 - CORRELATION**2)
-    wider = np.sqrt(told + NOISE**2) - NOISE
-    return float(np.sqrt(2 / np.pi * (told + wider**2)) / LABEL_SPREAD)
+    explained = B**2 * (1 - CORRELATION**2)
+    wider = np.sqrt(explained + NOISE**2) - NOISE
+    return float(np.sqrt(2 / np.pi * (explained + wider**2)) / LABEL_SPREAD)

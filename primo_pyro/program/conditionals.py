@@ -44,7 +44,7 @@ class DropoutOfRows(nn.Dropout):
     """Dropout of ``[..., B, H]`` that is the same for all draws of a row.
 
     What varies between the draws of a row is then the latent alone. A mask of its own for each draw would
-    pass for impact in training, and be gone in prediction.
+    look like impact in training, and vanish in prediction.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class Likelihood(nn.Module):
             if in_play is False:
                 hidden = hidden + constant
                 continue
-            told = z[name] @ linear.get_parameter("weight").T  # faster than linear(z) where d is small
+            shift = z[name] @ linear.get_parameter("weight").T  # faster than linear(z) where d is small
             if in_play is not True:
-                told = torch.where(in_play[:, None], told, constant)
-            hidden = hidden + told
+                shift = torch.where(in_play[:, None], shift, constant)
+            hidden = hidden + shift
         return self.head(hidden)

@@ -277,11 +277,11 @@ class Encoders(nn.ModuleDict):
         like = next(self.parameters())
         values, present = {}, {}
         for name, encoder in self.items():
-            there = np.flatnonzero(x.present[name])
-            rows = torch.as_tensor(there, device=like.device)
+            has = np.flatnonzero(x.present[name])
+            rows = torch.as_tensor(has, device=like.device)
             h = like.new_zeros(len(x), self.out_features)
-            if len(there):
-                h = h.index_copy(0, rows, encoder(as_input(x.values[name][there], like)))
+            if len(has):
+                h = h.index_copy(0, rows, encoder(as_input(x.values[name][has], like)))
             values[name] = h
             present[name] = torch.as_tensor(x.present[name], device=like.device)
         return Representations(values, present)

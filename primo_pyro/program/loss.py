@@ -33,10 +33,10 @@ from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
 from primo_pyro.program.regulariser import (
     Priors,
+    is_package_story,
     priors_of,
     random_sets,
     regulariser,
-    tells_the_default_story,
 )
 
 __all__ = ["Loss", "LossParts", "TrainingModel", "asked_at_random", "log_ratios"]
@@ -150,7 +150,7 @@ class Loss(nn.Module):
         rest = self.strength * sum(term.sum() for term in terms.values())
         guide = self.bound.guide
         if objective.elbo == "mean_field" or not (
-            tells_the_default_story(model) and type(guide).forward is PrimoGuide.forward
+            is_package_story(model) and type(guide).forward is PrimoGuide.forward
         ):
             return self.bound(h, y) + rest
         own, bound = cast(PrimoGuide, guide), cast(ImportanceELBO | TraceELBO, self.bound.elbo)

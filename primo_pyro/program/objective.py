@@ -56,7 +56,7 @@ class Objective:
     Raises
     ------
     ValueError
-        For an unknown bound, or fewer particles than the forecast wants.
+        For an unknown bound, or fewer particles than the forecast needs.
 
     Examples
     --------

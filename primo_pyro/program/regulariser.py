@@ -39,11 +39,11 @@ from primo_pyro.program.protocols import Story
 __all__ = [
     "Priors",
     "forecast_score",
+    "is_package_story",
     "priors_of",
     "random_sets",
     "regulariser",
     "story_predictions",
-    "tells_the_default_story",
     "tie",
 ]
 
@@ -172,12 +172,12 @@ def forecast_score(
     h_m = h_c.hide(hidden)
     if len(model.optional) > 1 or h.asked is not None:  # with one, it is present in all these rows
         h_c, h_m = h_c.ask(()), h_m.ask(hidden)
-    now = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
+    forecast = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
     with torch.no_grad():
-        then = story_predictions(model, h_c, complete, rows, num_draws)
+        outcomes = story_predictions(model, h_c, complete, rows, num_draws)
     # Every draw is compared with every other: pairs cost little beside the draws, and average the noise out.
-    distance = model.outcome.distance(now[:, None], then).mean((0, 1))
-    spread = model.outcome.distance(now[:, None], now).sum((0, 1)) / (num_draws * (num_draws - 1))
+    distance = model.outcome.distance(forecast[:, None], outcomes).mean((0, 1))
+    spread = model.outcome.distance(forecast[:, None], forecast).sum((0, 1)) / (num_draws * (num_draws - 1))
     return torch.zeros_like(something, dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
 
 
@@ -188,7 +188,7 @@ def story_predictions(
 
     ``h`` has these rows, the priors all.
     """
-    if tells_the_default_story(model):
+    if is_package_story(model):
         in_play = [name for name in priors if h.in_play(model.latents[name].about) is not False]
         z = {name: _draws(priors[name], num_draws)[:, rows] for name in in_play}
         return model.outcome.predict(model.likelihood(h, z))
@@ -201,6 +201,6 @@ def story_predictions(
     return model.outcome.predict(parameters.expand(num_draws, 1, len(h), -1)[:, 0])
 
 
-def tells_the_default_story(model: Story) -> TypeGuard[PrimoModel]:
+def is_package_story(model: Story) -> TypeGuard[PrimoModel]:
     """Whether a model's story is that of `PrimoModel`, and not one that a subclass tells."""
     return all(getattr(type(model), part) is getattr(PrimoModel, part) for part in ("story", "draw_latents"))

@@ -237,12 +237,12 @@ def impact_lines(answers: Answers, seed: int = 0) -> list[Line]:
     has = np.stack([x.present[m] for m in optional], axis=1)
     for name in optional:
         rows = answers.rows((name,))
-        now, then = answers.predictions(())[rows], answers.predictions((name,))
-        lines += _measured(NONE, name, answers.impact((), (name,)).iloc[rows], now, then)
+        before, after = answers.predictions(())[rows], answers.predictions((name,))
+        lines += _measured(NONE, name, answers.impact((), (name,)).iloc[rows], before, after)
     some = has.any(1)
-    now, then = answers.predictions(())[some], answers.predictions(None)[some]
+    before, after = answers.predictions(())[some], answers.predictions(None)[some]
     together = _impact_of_sets(answers, x[some].drop(*optional), has[some])
-    lines += _measured(NONE, ALL, together, now, then)
+    lines += _measured(NONE, ALL, together, before, after)
 
     kept = has & (np.random.default_rng(seed).random(has.shape) < 0.5)
     start = _keep(x, optional, kept)
@@ -254,9 +254,9 @@ def impact_lines(answers: Answers, seed: int = 0) -> list[Line]:
         turned[:, i] = ~turned[:, i]
         other = answers.classifier.summarise(_keep(x[rows], optional, turned)).probabilities
         was_kept = kept[rows, i, None]
-        now, then = np.where(was_kept, other, at_start[rows]), np.where(was_kept, at_start[rows], other)
+        before, after = np.where(was_kept, other, at_start[rows]), np.where(was_kept, at_start[rows], other)
         impact = answers.classifier.predictive_impact(start[rows].drop(name), (name,))
-        lines += _measured(RANDOM, name, impact, now, then)
+        lines += _measured(RANDOM, name, impact, before, after)
     hidden = has & ~kept
     some = hidden.any(1)
     together = _impact_of_sets(answers, start[some], hidden[some])
@@ -283,11 +283,11 @@ def _impact_of_sets(answers: Answers, missing: Modalities, hidden: np.ndarray) -
 
 
 def _measured(
-    pattern: str, modality: str, impact: pd.DataFrame, now: np.ndarray, then: np.ndarray
+    pattern: str, modality: str, impact: pd.DataFrame, before: np.ndarray, after: np.ndarray
 ) -> list[Line]:
     if len(impact) == 0:
         return []
-    change = total_variation(now, then)
+    change = total_variation(before, after)
     values = {
         "rows": len(impact),
         "mean_impact": impact["impact"].mean(),

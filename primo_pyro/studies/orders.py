@@ -97,8 +97,10 @@ def oracle(hidden: HiddenRows) -> Order:
     """The true drop of the log loss; nobody knows it beforehand."""
 
     def order(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-        now = hidden.losses(rows, known)
-        return np.stack([now - hidden.losses(rows, _with(known, m)) for m in range(known.shape[1])], axis=1)
+        before = hidden.losses(rows, known)
+        return np.stack(
+            [before - hidden.losses(rows, _with(known, m)) for m in range(known.shape[1])], axis=1
+        )
 
     return order
 
@@ -112,12 +114,12 @@ def fixed_order(hidden: HiddenRows, costs: np.ndarray) -> Order:
     values = np.full(len(costs), -np.inf)
     worth = np.inf
     for _ in costs:
-        now = hidden.losses(everyone, known)
+        before = hidden.losses(everyone, known)
         gains = np.full(len(costs), -np.inf)
         for m in np.flatnonzero(np.isneginf(values)):
             has = hidden.available[:, m]
             after = hidden.losses(everyone[has], _with(known[has], int(m)))
-            gains[m] = (now[has] - after).mean() / costs[m] if has.any() else -1e9
+            gains[m] = (before[has] - after).mean() / costs[m] if has.any() else -1e9
         best = int(gains.argmax())
         # Ever smaller, so that the order stays this one where a later step gains more.
         worth = min(gains[best], np.nextafter(worth, -np.inf))

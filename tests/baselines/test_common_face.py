@@ -9,20 +9,6 @@ from torch import nn
 
 import primo_pyro
 from primo_pyro import Modalities, PrimoClassifier, PrimoRegressor, baselines
-from primo_pyro.baselines import (
-    CMMDClassifier,
-    FrequencyClassifier,
-    I2M2Classifier,
-    ImputationClassifier,
-    LVAEClassifier,
-    MMVAEClassifier,
-    MultimodalClassifier,
-    MVAEClassifier,
-    NeighbourCompletions,
-    StackingClassifier,
-    UnimodalClassifier,
-    ValueNetworkClassifier,
-)
 from primo_pyro.baselines.generative import LatentClassifier
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import ModalityEstimator
@@ -37,27 +23,30 @@ PRIMO = {
     "primo, numbers": PrimoRegressor(latent_dim=2, num_samples=16, **SMALL),
 }
 NETWORKS = {
-    "unimodal": UnimodalClassifier("o", **SMALL),
-    "multimodal": MultimodalClassifier(**SMALL),
-    "multimodal, all rows": MultimodalClassifier(rows="all", **SMALL),
-    "i2m2": I2M2Classifier(**SMALL),
-    "mvae": MVAEClassifier(**SMALL),
-    "mmvae": MMVAEClassifier(**SMALL),
-    "cmmd": CMMDClassifier(**SMALL),
-    "lvae": LVAEClassifier(**SMALL),
-    "value network": ValueNetworkClassifier(**SMALL),
+    "unimodal": baselines.UnimodalClassifier("o", **SMALL),
+    "multimodal": baselines.MultimodalClassifier(**SMALL),
+    "multimodal, all rows": baselines.MultimodalClassifier(rows="all", **SMALL),
+    "i2m2": baselines.I2M2Classifier(**SMALL),
+    "mvae": baselines.MVAEClassifier(**SMALL),
+    "mmvae": baselines.MMVAEClassifier(**SMALL),
+    "cmmd": baselines.CMMDClassifier(**SMALL),
+    "lvae": baselines.LVAEClassifier(**SMALL),
+    "value network": baselines.ValueNetworkClassifier(**SMALL),
 }
 TREES = {
-    "mean": ImputationClassifier(imputer="mean", max_iter=5, random_state=0),
-    "iterative": ImputationClassifier(imputer="iterative", max_iter=5, random_state=0),
-    "knn": ImputationClassifier(imputer="knn", n_neighbors=3, max_iter=5, random_state=0),
-    "nan": ImputationClassifier(max_iter=5, random_state=0),
-    "stacking": StackingClassifier(max_iter=5, folds=2, random_state=0),
+    "mean": baselines.ImputationClassifier(imputer="mean", max_iter=5, random_state=0),
+    "iterative": baselines.ImputationClassifier(imputer="iterative", max_iter=5, random_state=0),
+    "knn": baselines.ImputationClassifier(imputer="knn", n_neighbors=3, max_iter=5, random_state=0),
+    "nan": baselines.ImputationClassifier(max_iter=5, random_state=0),
+    "stacking": baselines.StackingClassifier(max_iter=5, folds=2, random_state=0),
 }
 LATENT = {name: c for name, c in NETWORKS.items() if isinstance(c, LatentClassifier)}
 
 EVERYONE = PRIMO | NETWORKS | TREES
-OTHERS = {FrequencyClassifier, NeighbourCompletions}  # look at no modality; estimate no label
+OTHERS = {
+    baselines.FrequencyClassifier,
+    baselines.NeighbourCompletions,
+}  # look at no modality; estimate no label
 
 networks = pytest.mark.parametrize("name", PRIMO | NETWORKS)
 latent = pytest.mark.parametrize("name", LATENT)
