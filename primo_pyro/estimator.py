@@ -304,6 +304,7 @@ class NetworkEstimator(ModalityEstimator):
     weight_decay: float = Schedule.weight_decay
     clip_norm: float = Schedule.clip_norm
     patience: int | None = Schedule.patience
+    averaging: float = Schedule.averaging
     validation_fraction: float = 0.1
     warm_start: bool = False
     checkpoint: str | PathLike[str] | None = None
@@ -349,8 +350,8 @@ class NetworkEstimator(ModalityEstimator):
         """The loss of a batch and its labels, summed over rows, as a module of all that is trained."""
 
     @abstractmethod
-    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
-        """What the history says of the validation rows; ``val_log_loss`` chooses the epoch."""
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
+        """Numbers of the N validation rows, whose means the history has; ``val_log_loss`` decides."""
 
     def _device(self) -> torch.device:
         return torch.device(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         warn_of_failures(self.diagnosis_, stacklevel=3)
 
     @torch.no_grad()
-    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
         self.model_.eval()
         labels = torch.as_tensor(y, device=self._device())
 
@@ -187,19 +187,20 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
             return summarise(self.model_, x, labels, num_samples=VALIDATION_SAMPLES, kind="sobol", seed=0)
 
         h = self.model_.encoder(x)
-        scores = {"val_log_loss": -summary(h, labels).log_likelihood.mean()}
+        losses = -cast(np.ndarray, summary(h, labels).log_likelihood)
+        scores = {}
         some = (
             np.flatnonzero(np.any([x.present[m] for m in self.optional_], axis=0)) if self.optional_ else ()
         )
         if len(some):
             for scenario, rows in ("missing", h[some].drop(*self.optional_)), ("complete", h[some]):
                 s = summary(rows, labels[some])
-                scores[f"val_log_loss_{scenario}"] = -s.log_likelihood.mean()
-                scores[f"val_impact_{scenario}"] = s.spread.mean()
+                scores[f"val_log_loss_{scenario}"] = -cast(np.ndarray, s.log_likelihood)
+                scores[f"val_impact_{scenario}"] = s.spread
             # The epoch is chosen on the rows as they are, and with all optional modalities hidden.
-            share = len(some) / (len(y) + len(some))
-            scores["val_log_loss"] += share * (scores["val_log_loss_missing"] - scores["val_log_loss"])
-        return scores
+            losses[some] += scores["val_log_loss_missing"]
+            losses *= len(y) / (len(y) + len(some))
+        return {"val_log_loss": losses, **scores}
 
     # --- Prediction --------------------------------------------------------------------------------------
 

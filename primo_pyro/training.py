@@ -1,4 +1,4 @@
-"""The training loop: an ELBO module, AdamW, early stopping, exact resume."""
+"""The training loop: an ELBO module, AdamW, averaged parameters, early stopping, exact resume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import math
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from primo_pyro.errors import CheckpointError, TrainingError
@@ -28,13 +30,18 @@ from primo_pyro.program.loss import Loss, LossParts
 
 __all__ = ["Schedule", "State", "WarmUp", "train"]
 
+Parameters = tuple[Tensor, ...] | list[Tensor]
+
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast to train; its defaults are those of all estimators.
 
-    The learning rate follows half a cosine from ``learning_rate`` to nearly 0 at ``max_epochs``. With
-    ``patience``, training stops when the validation score has not improved for that many epochs.
+    The learning rate follows half a cosine from ``learning_rate`` to nearly 0 at ``max_epochs``. What is
+    scored, and kept in the end, are the parameters averaged over about the last 1 / (1 - ``averaging``)
+    steps, fewer at first; with 0, those of the last step. Kept is the latest epoch whose validation loss is
+    not above the smallest one by more than a standard error of the difference, row by row: what few rows
+    cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
     """
 
     max_epochs: int = 60
@@ -43,6 +50,7 @@ class Schedule:
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
     patience: int | None = 15
+    averaging: float = 0.99
 
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""
@@ -55,9 +63,9 @@ class State:
 
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    best_score: float = math.inf
-    best_epoch: int = 0
-    best_parameters: dict[str, Any] | None = None
+    best_losses: Tensor | None = None
+    kept_epoch: int = 0
+    kept_parameters: dict[str, Any] | None = None
 
 
 class WarmUp(poutine.messenger.Messenger):
@@ -80,12 +88,12 @@ def train(
     schedule: Schedule,
     seed: int,
     warm_up: float = 0.0,
-    score: Callable[[], Mapping[str, float]] | None = None,
+    score: Callable[[], Mapping[str, float | np.ndarray]] | None = None,
     callbacks: Sequence[Callable[[dict[str, float]], object]] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     verbose: int = 0,
 ) -> pd.DataFrame:
-    """Minimise a loss; it is changed in place and ends at its best epoch.
+    """Minimise a loss; it is changed in place and ends at the averaged parameters of one epoch.
 
     Parameters
     ----------
@@ -99,8 +107,9 @@ def train(
     warm_up
         Share of training during which KL terms and factors rise linearly from 0 to full weight.
     score
-        Called after each epoch; what it returns goes into the history, and its ``"val_log_loss"`` decides
-        the best epoch and early stopping. Without it the last epoch is the best.
+        Called after each epoch; the means of what it returns go into the history, and its
+        ``"val_log_loss"``, one for each validation row, decides the epoch and early stopping. Without it the
+        last epoch is kept.
     callbacks
         Each is called with the epoch's row of the history; a true return value ends the training.
     checkpoint
@@ -124,10 +133,11 @@ def train(
     labels = torch.as_tensor(y, device=device)
     # foreach gives the numbers of the default, in less time.
     optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, foreach=True)
+    average = AveragedModel(loss, multi_avg_fn=_moving_average(schedule.averaging))
     state = State()
     identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])
     if checkpoint is not None and Path(checkpoint).exists():
-        state = _resume(checkpoint, identity, loss, optimiser)
+        state = _resume(checkpoint, identity, loss, average, optimiser)
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
     with (
@@ -141,32 +151,55 @@ def train(
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
-            row = _run_epoch(loss, x, labels, optimiser, schedule, warm_up, state.epoch)
+            row = _run_epoch(loss, average, x, labels, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
-            scores = {name: float(value) for name, value in score().items()} if score else {}
-            row = {"epoch": state.epoch, **row, **scores}
+            with _averaged(loss, average):
+                scores = score() if score else {}
+                if _is_as_good(state, scores.get("val_log_loss")):
+                    state.kept_epoch = state.epoch
+                    state.kept_parameters = copy.deepcopy(loss.state_dict())
+            row = {"epoch": state.epoch, **row, **{name: float(np.mean(v)) for name, v in scores.items()}}
             state.history.append(row)
-            value = row.get("val_log_loss", -state.epoch)
-            if value < state.best_score:
-                state.best_score, state.best_epoch = value, state.epoch
-                state.best_parameters = copy.deepcopy(loss.state_dict())
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "learning_rate")})
             if checkpoint is not None:
-                _save(checkpoint, identity, loss, optimiser, state)
+                _save(checkpoint, identity, loss, average, optimiser, state)
             answers = [callback(row) for callback in callbacks]
             if any(answers):
                 break
-    if state.best_parameters is not None:
-        loss.load_state_dict(state.best_parameters)
+    if state.kept_parameters is not None:
+        loss.load_state_dict(state.kept_parameters)
     loss.eval()
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     return pd.DataFrame(state.history)
 
 
+def _moving_average(decay: float) -> Callable[[Parameters, Parameters, Tensor | int], None]:
+    """The update of an exponential moving average, which forgets the first steps faster."""
+
+    @torch.no_grad()
+    def update(averages: Parameters, parameters: Parameters, steps: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
+        torch._foreach_lerp_(averages, parameters, weight)
+
+    return update
+
+
+@contextmanager
+def _averaged(loss: nn.Module, average: AveragedModel) -> Iterator[None]:
+    """The loss with averaged parameters, and back with its own."""
+    own = copy.deepcopy(loss.state_dict())
+    loss.load_state_dict(average.module.state_dict())
+    try:
+        yield
+    finally:
+        loss.load_state_dict(own)
+
+
 def _run_epoch(
     loss: nn.Module,
+    average: AveragedModel,
     x: Modalities,
     labels: Tensor,
     optimiser: torch.optim.Optimizer,
@@ -201,14 +234,27 @@ def _run_epoch(
         mean_loss.backward()
         nn.utils.clip_grad_norm_(loss.parameters(), schedule.clip_norm)
         optimiser.step()
+        average.update_parameters(loss)
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value * len(rows)
     means = {name: (value / len(x)).item() for name, value in sums.items()}
     return {**means, "learning_rate": schedule.rate((epoch + 1) / schedule.max_epochs)}
 
 
+def _is_as_good(state: State, losses: float | np.ndarray | None) -> bool:
+    """Whether an epoch's validation losses are the smallest so far, or at most a standard error above."""
+    if losses is None:
+        return True
+    current = torch.atleast_1d(torch.as_tensor(losses, dtype=torch.float64))
+    if state.best_losses is None or current.mean() < state.best_losses.mean():
+        state.best_losses = current
+        return True
+    excess = current - state.best_losses
+    return len(excess) > 1 and bool(excess.mean() <= excess.std() / len(excess) ** 0.5)
+
+
 def _has_stopped(state: State, schedule: Schedule) -> bool:
-    waited = state.epoch - state.best_epoch
+    waited = state.epoch - state.kept_epoch
     return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
 
 
@@ -226,6 +272,7 @@ def _save(
     path: str | os.PathLike[str],
     identity: str,
     loss: nn.Module,
+    average: AveragedModel,
     optimiser: torch.optim.Optimizer,
     state: State,
 ) -> None:
@@ -233,6 +280,7 @@ def _save(
     content = {
         "identity": identity,
         "parameters": loss.state_dict(),
+        "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
     }
@@ -241,7 +289,11 @@ def _save(
 
 
 def _resume(
-    path: str | os.PathLike[str], identity: str, loss: nn.Module, optimiser: torch.optim.Optimizer
+    path: str | os.PathLike[str],
+    identity: str,
+    loss: nn.Module,
+    average: AveragedModel,
+    optimiser: torch.optim.Optimizer,
 ) -> State:
     try:
         content = torch.load(path, weights_only=True)
@@ -251,6 +303,7 @@ def _resume(
                 f"({content['identity']}) than this one ({identity}). Delete it, or name another file."
             )
         loss.load_state_dict(content["parameters"])
+        average.load_state_dict(content["average"])
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
     except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:

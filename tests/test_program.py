@@ -17,7 +17,7 @@ from primo_pyro import ImportanceELBO, Objective, TrainingModel
 from primo_pyro.program import Categorical as ClassesOutcome
 from primo_pyro.program import Latent, Loss, Multilabel, Ordinal
 from primo_pyro.program import Normal as NumberOutcome
-from primo_pyro.program.regulariser import forecast_score, priors_of, regulariser, tie
+from primo_pyro.program.regulariser import prediction_terms, priors_of, regulariser, tie
 from tests.conftest import make_program, make_rows
 
 PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
@@ -271,9 +271,11 @@ def test_tie_is_zero_where_the_modality_is_absent():
 
 
 def score_of(model, h, num_draws):
-    """The forecast score with m hidden wherever it is present."""
+    """The forecast score with m hidden wherever it is present, in units of the largest impact."""
     hidden = {"m": h.present["m"]}
-    return forecast_score(model, h, hidden, priors_of(model, h), priors_of(model, h.hide(hidden)), num_draws)
+    objective = replace(CALIBRATED, forecast=1.0, num_particles=num_draws)
+    priors = priors_of(model, h), priors_of(model, h.hide(hidden))
+    return prediction_terms(model, h, hidden, *priors, objective)["forecast"] / model.outcome.largest_impact
 
 
 def test_forecast_is_weighted_in_units_of_the_largest_impact():

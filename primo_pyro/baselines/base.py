@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from pyro.infer import Trace_ELBO
-from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
+from primo_pyro.analysis.scores import log_losses
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, NetworkEstimator
 from primo_pyro.modalities import Modalities, RowsLike
@@ -66,8 +66,8 @@ class NetworkClassifier(ClassesMixin, NetworkEstimator):
     def _make_loss(self) -> nn.Module:
         return self.program_
 
-    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
-        return {"val_log_loss": log_loss(y, self._probabilities(x), labels=range(len(self.classes_)))}
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
+        return {"val_log_loss": log_losses(y, self._probabilities(x))}
 
     def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""

@@ -42,15 +42,12 @@ from torch import Tensor, nn
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.program.distributions import ONE_DRAW, Shape
 from primo_pyro.program.encoders import Encoders
 from primo_pyro.program.objective import ImportanceELBO
 from primo_pyro.program.priors import LocationAndScale
 
 __all__ = ["MMVAEClassifier", "MixtureBound", "MixtureGuide", "Stratum", "of_expert"]
-
-
-_Shape = torch.Size | list[int] | tuple[int, ...]
-_SINGLE = torch.Size()
 
 
 class Stratum(TorchDistribution):
@@ -71,10 +68,10 @@ class Stratum(TorchDistribution):
         self.component, self.mixture = component, mixture
         super().__init__(component.batch_shape, component.event_shape, validate_args=False)
 
-    def expand(self, batch_shape: _Shape, _instance: Stratum | None = None) -> Stratum:
+    def expand(self, batch_shape: Shape, _instance: Stratum | None = None) -> Stratum:
         return Stratum(self.component.expand(batch_shape), self.mixture.expand(batch_shape))
 
-    def rsample(self, sample_shape: _Shape = _SINGLE) -> Tensor:
+    def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         return self.component.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -182,9 +182,9 @@ class ValueNetworkClassifier(NetworkClassifier):
             exploration=self.exploration,
         )
 
-    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, float]:
+    def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
         self.program_.eval()
         labels = torch.as_tensor(y, device=self._device())
         with torch.no_grad():
             nll, error = self.program_.walk(x, labels, epsilon=0.0)
-        return {"val_log_loss": float(nll.mean()), "val_value_error": float(error.mean())}
+        return {"val_log_loss": nll.cpu().numpy(), "val_value_error": error.cpu().numpy()}

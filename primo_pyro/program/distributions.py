@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import register_kl
 
-__all__ = ["from_noise", "kl_divergence", "noise_size"]
+__all__ = ["ONE_DRAW", "HeldDraws", "Shape", "from_noise", "kl_divergence", "noise_size"]
+
+Shape = torch.Size | list[int] | tuple[int, ...]
+ONE_DRAW = torch.Size()
 
 
 def kl_divergence(
@@ -48,6 +51,51 @@ def kl_divergence(
 def _kl_of_masked_mixture(q: dist.MaskedMixture, p: distributions.Distribution) -> Tensor:
     chosen, other = (distributions.kl_divergence(component, p) for component in (q.component1, q.component0))
     return torch.where(cast(Tensor, q.mask), chosen, other)
+
+
+class HeldDraws(dist.TorchDistribution):
+    """A distribution of rows, some of which take the same value in all draws made at a time.
+
+    Parameters
+    ----------
+    fn
+        Of batch ``[B]``, or ``[..., B]``.
+    held
+        Booleans ``[B]``: rows of which the first draw stands for all.
+
+    Examples
+    --------
+    >>> held = torch.tensor([True, False])
+    >>> z = HeldDraws(dist.Normal(torch.zeros(2, 1), 1.0).to_event(1), held).rsample((5,))
+    >>> [len(z[:, row].unique()) for row in (0, 1)]
+    [1, 5]
+    """
+
+    arg_constraints = {}  # noqa: RUF012
+    has_rsample = True
+
+    def __init__(self, fn: distributions.Distribution, held: Tensor):
+        self.fn, self.held = fn, held
+        super().__init__(fn.batch_shape, fn.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: Shape, _instance: HeldDraws | None = None) -> HeldDraws:
+        return HeldDraws(self.fn.expand(batch_shape), self.held)
+
+    def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        z = self.fn.rsample(sample_shape)
+        event_dims = len(self.event_shape)
+        if z.dim() == event_dims + 1:
+            return z  # one draw
+        held = self.held.reshape(*self.held.shape, *[1] * event_dims)
+        return torch.where(held, z[:1], z)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.fn.log_prob(value)
+
+
+@register_kl(HeldDraws, distributions.Distribution)
+def _kl_of_held_draws(q: HeldDraws, p: distributions.Distribution) -> Tensor:
+    return distributions.kl_divergence(q.fn, p)
 
 
 @register_kl(dist.ExpandedDistribution, distributions.Distribution)

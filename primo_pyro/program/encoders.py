@@ -252,6 +252,16 @@ class Representations:
         """Booleans ``[B]``: rows in which each of these modalities is present."""
         return torch.stack([self.present[name] for name in names]).all(0)
 
+    def something_absent(self, abouts: Iterable[Iterable[str]]) -> Tensor:
+        """Booleans ``[B]``: rows in which some latent is in play although what it is about is absent.
+
+        ``abouts`` has the names of each latent's modalities.
+        """
+        rows = torch.zeros(len(self), dtype=torch.bool, device=self.fused().device)
+        for about in abouts:
+            rows = rows | (self.in_play(about) & ~self.all_present(about))
+        return rows
+
     def fused(self) -> Tensor:
         """All modalities side by side, ``[B, M H]``."""
         return torch.cat(list(self.values.values()), dim=-1)

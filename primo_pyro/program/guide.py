@@ -8,6 +8,9 @@ For each row, with h as in the model::
 The second line is for a guide that proposes from the prior: then the likelihood trains on the very latents
 that prediction uses, and the label stays out of them. The paper uses the first line for every row
 (Eq. 2, 3).
+
+Where several latents are in play and what some are about is absent, those that are known are drawn once for
+all draws of a row. So the log of the mean weight in `ImportanceELBO` is taken over what is absent alone.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from torch import Tensor, distributions, nn
 
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.conditionals import BatchNormDiagNormal
+from primo_pyro.program.distributions import HeldDraws
 from primo_pyro.program.encoders import Encoders, Representations, encode
 from primo_pyro.program.protocols import Story
 
@@ -41,7 +45,8 @@ class PrimoGuide(PyroModule):
     gamma
         Fixed scale of the batch-normalised posterior mean.
     proposes_from_prior
-        Whether rows in which all that a latent is about is present draw it from the model's prior.
+        Whether rows in which all that a latent is about is present draw it from the model's prior; and, where
+        what another one is about is absent, once for all draws.
     posterior
         From ``(in_features, label_features, hidden_dim, dim, gamma)`` to a module that returns q(z | h, y)
         for representations and `Outcome.features` of the label.
@@ -85,4 +90,9 @@ class PrimoGuide(PyroModule):
         q = self.posterior[name](h, label)
         if not self.proposes_from_prior:
             return q
-        return dist.MaskedMixture(h.all_present(self.latents[name].about), q, p, validate_args=False)
+        known = h.all_present(self.latents[name].about)
+        proposal = dist.MaskedMixture(known, q, p, validate_args=False)
+        if len(self.latents) == 1:
+            return proposal
+        some_absent = h.something_absent(latent.about for latent in self.latents.values())
+        return HeldDraws(proposal, known & some_absent)

@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
@@ -119,11 +118,7 @@ class PrimoModel(PyroModule):
 
     def something_absent(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Booleans ``[B]``: rows in which a latent is in play whose modality is absent."""
-        h = encode(self, x)
-        rows = torch.zeros(len(h), dtype=torch.bool, device=h.fused().device)
-        for latent in self.latents.values():
-            rows = rows | (h.in_play(latent.about) & ~h.all_present(latent.about))
-        return rows
+        return encode(self, x).something_absent(latent.about for latent in self.latents.values())
 
     def forward(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """Labels ``[B]``: drawn, or ``y`` where given."""

@@ -42,6 +42,9 @@ class Objective:
     forecast
         Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of the largest
         V; needs two particles.
+    agreement
+        With several optional modalities: weight of the squared distance between average predictions that ask
+        about different absent ones, in units of the largest V.
     auxiliary
         Weight of each encoder's own log loss, by a linear head on its representation. Without it an encoder
         that learns slowly is never heard beside one that learns fast.
@@ -74,6 +77,7 @@ class Objective:
     tie: float = 0.3
     tie_on_complete: float = 0.0
     forecast: float = 10.0
+    agreement: float = 1.0
     auxiliary: float = 1.0
     spread_penalty: float = 1.0
     warm_up: float = 0.0
@@ -181,6 +185,7 @@ OBJECTIVES = {
         tie=1.0,
         tie_on_complete=1.0,
         forecast=0.0,
+        agreement=0.0,
         auxiliary=0.0,
         spread_penalty=0.0,
     ),

@@ -7,6 +7,7 @@ under the story without H (which then is all that is asked about), the same agai
     R  =  sum_l anchor * KL(p_m || N(0, I))                      l about something absent or hidden
         + sum_l tie    * KL(p_c || p_m)                          l about something hidden
         + forecast * V_max * ( E d(P, Q) - 1/2 E d(P, P') )      rows with something hidden
+        + agreement * ( d(E P, E P_A) / V_max )^2                the same, with several optional modalities
 
 With one modality that may be absent there is nothing random in H: it is hidden where it is present, and the
 first two terms are the paper's (Eq. 4).
@@ -14,6 +15,10 @@ first two terms are the paper's (Eq. 4).
 The third scores the story without H as a forecast of what the prediction becomes once H is revealed: an
 energy score (Gneiting and Raftery 2007) in the outcome's distance d, at its best where both sides have the
 same distribution, which is what V assumes. V_max is the outcome's largest V.
+
+The fourth says that an average does not depend on the question: P_A is the prediction that asks about a part
+A of H, or about nothing. Its average moves to that of P, which is held: the more is averaged over, the less
+has been memorised.
 """
 
 from __future__ import annotations
@@ -34,12 +39,15 @@ from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
+from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
 
 __all__ = [
     "Priors",
-    "forecast_score",
+    "energy_score",
     "is_package_story",
+    "part_of",
+    "prediction_terms",
     "priors_of",
     "random_sets",
     "regulariser",
@@ -91,9 +99,10 @@ def priors_of(model: Story, h: Representations) -> dict[str, distributions.Distr
 def regulariser(
     model: Story, h: Representations, objective: Objective, priors: Priors | None = None
 ) -> dict[str, Tensor]:
-    """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, and ``forecast``.
+    """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, ``forecast``, ``agreement``.
 
-    A part whose weight is 0 is left out. ``priors`` are those of `priors_of`, where they are known already.
+    A part is left out where its weight is 0, and ``agreement`` with one optional modality. ``priors`` are
+    those of `priors_of`, where they are known already.
     """
     if not model.latents:
         return {}
@@ -110,10 +119,7 @@ def regulariser(
         parts[f"anchor_{name}"] = objective.anchor * anchor.where(~h_m.all_present(about), 0.0)
         is_hidden = torch.stack([hidden[m] for m in about]).any(0)
         parts[f"tie_{name}"] = objective.tie * tie(complete[name], p_m, objective).where(is_hidden, 0.0)
-    weight = objective.forecast * model.outcome.largest_impact
-    if weight:
-        score = forecast_score(model, h, hidden, complete, missing, objective.num_particles)
-        parts["forecast"] = weight * score
+    parts |= prediction_terms(model, h, hidden, complete, missing, objective)
     return parts
 
 
@@ -143,42 +149,78 @@ def _require_reparameterised(name: str, p: distributions.Distribution) -> None:
         )
 
 
-def forecast_score(
+def prediction_terms(
     model: Story,
     h: Representations,
     hidden: Mapping[str, Tensor],
     complete: Priors,
     missing: Priors,
-    num_draws: int,
-) -> Tensor:
-    """Energy score ``[B]`` of the predictions without some modalities as a forecast of those with them.
-
-    Both sides tell the story with the latents of what is present, hidden or not, and with no other. Nothing
-    is asked of the predictions with the modalities: they are what the others are to forecast.
+    objective: Objective,
+) -> dict[str, Tensor]:
+    """The parts of R that compare predictions ``[B]``: ``forecast`` and ``agreement``.
 
     Parameters
     ----------
     hidden
-        Modality to booleans ``[B]``. In rows where none is hidden the score is 0.
+        Modality to booleans ``[B]``. In rows where none is hidden both are 0.
     complete, missing
         Priors of these rows with and without what is hidden.
     """
-    something = torch.stack(list(hidden.values())).any(0)
-    rows = something.nonzero()[:, 0]
-    if len(rows) == 0:
-        return torch.zeros_like(something, dtype=h.fused().dtype)
+    several = len(model.optional) > 1
+    weights = {"forecast": objective.forecast, "agreement": objective.agreement if several else 0.0}
+    weights = {name: weight for name, weight in weights.items() if weight}
+    rows = torch.stack(list(hidden.values())).any(0).nonzero()[:, 0]
+    if not weights or len(rows) == 0:
+        return dict.fromkeys(weights, h.fused().new_zeros(len(h)))
     hidden = {m: where[rows] for m, where in hidden.items()}
     h_c = h[rows]
     h_m = h_c.hide(hidden)
-    if len(model.optional) > 1 or h.asked is not None:  # with one, it is present in all these rows
+    if several or h.asked is not None:  # with one, it is present in all these rows
         h_c, h_m = h_c.ask(()), h_m.ask(hidden)
+    largest, num_draws = model.outcome.largest_impact, objective.num_particles
     forecast = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
-    with torch.no_grad():
-        outcomes = story_predictions(model, h_c, complete, rows, num_draws)
-    # Every draw is compared with every other: pairs cost little beside the draws, and average the noise out.
-    distance = model.outcome.distance(forecast[:, None], outcomes).mean((0, 1))
-    spread = model.outcome.distance(forecast[:, None], forecast).sum((0, 1)) / (num_draws * (num_draws - 1))
-    return torch.zeros_like(something, dtype=distance.dtype).index_copy(0, rows, distance - spread / 2)
+    found = {}
+    if "forecast" in weights:
+        with torch.no_grad():
+            revealed = story_predictions(model, h_c, complete, rows, num_draws)
+        found["forecast"] = largest * energy_score(model.outcome, forecast, revealed)
+    if "agreement" in weights:
+        other = story_predictions(model, h_m.ask(part_of(hidden)), missing, rows, num_draws)
+        distance = model.outcome.distance(other.mean(0), forecast.mean(0).detach())
+        found["agreement"] = (distance / largest).square()
+    return {
+        name: value.new_zeros(len(h)).index_copy(0, rows, weights[name] * value)
+        for name, value in found.items()
+    }
+
+
+def energy_score(outcome: Outcome, forecast: Tensor, revealed: Tensor) -> Tensor:
+    """E d(P, Q) - 1/2 E d(P, P') ``[B]`` of draws of P and of Q, predictions ``[K, B, Q]`` each, K > 1.
+
+    Every draw is compared with every other: pairs cost little beside the draws, and average the noise out.
+
+    >>> from primo_pyro.program import Categorical
+    >>> certain = torch.eye(2)[[0, 1]][:, None]  # two draws of one row, that say 0 and 1
+    >>> energy_score(Categorical(2), certain, certain), energy_score(Categorical(2), certain, certain[[0, 0]])
+    (tensor([0.]), tensor([0.]))
+    """
+    num_draws = len(forecast)
+    distance = outcome.distance(forecast[:, None], revealed).mean((0, 1))
+    spread = outcome.distance(forecast[:, None], forecast).sum((0, 1)) / (num_draws * (num_draws - 1))
+    return distance - spread / 2
+
+
+def part_of(hidden: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """For each row a random part of what is hidden, to ask about: half of the time nothing.
+
+    >>> part = part_of({"a": torch.tensor([True, False]), "b": torch.tensor([True, True])})
+    >>> bool((part["a"] & ~torch.tensor([True, False])).any())
+    False
+    """
+    nothing = torch.rand_like(next(iter(hidden.values())), dtype=torch.float) < 0.5
+    return {
+        m: where & ~nothing & (torch.rand_like(where, dtype=torch.float) < 0.5) for m, where in hidden.items()
+    }
 
 
 def story_predictions(
