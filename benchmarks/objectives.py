@@ -42,6 +42,8 @@ PIECES = {
     "forecast": ("forecast",),
     "auxiliary": ("auxiliary",),
     "spread penalty": ("spread_penalty",),
+    "residual spread": ("residual_spread",),
+    "agreement": ("agreement",),
 }
 
 

@@ -42,6 +42,9 @@ class Objective:
     forecast
         Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of the largest
         V; needs two particles.
+    residual_spread
+        Weight of half the mean distance between predictions with everything revealed, in the same units: a
+        spread that the modality leaves is noise.
     agreement
         With several optional modalities: weight of the squared distance between average predictions that ask
         about different absent ones, in units of the largest V.
@@ -77,6 +80,7 @@ class Objective:
     tie: float = 0.3
     tie_on_complete: float = 0.0
     forecast: float = 10.0
+    residual_spread: float = 1.0
     agreement: float = 1.0
     auxiliary: float = 1.0
     spread_penalty: float = 1.0
@@ -87,10 +91,11 @@ class Objective:
             raise ValueError(
                 f"elbo is {self.elbo!r}; expected one of {', '.join(map(repr, ELBOS))}. Choose one of them."
             )
-        if self.forecast and self.num_particles < 2:
+        if (self.forecast or self.residual_spread) and self.num_particles < 2:
             raise ValueError(
-                f"forecast is {self.forecast:g} with {self.num_particles} particle; expected at least two "
-                "draws to score a forecast by. Raise num_particles, or set forecast=0."
+                f"forecast is {self.forecast:g} and residual_spread {self.residual_spread:g} with "
+                f"{self.num_particles} particle; expected at least two draws, between which both take "
+                "distances. Raise num_particles, or set both to 0."
             )
 
     @staticmethod
@@ -185,6 +190,7 @@ OBJECTIVES = {
         tie=1.0,
         tie_on_complete=1.0,
         forecast=0.0,
+        residual_spread=0.0,
         agreement=0.0,
         auxiliary=0.0,
         spread_penalty=0.0,

@@ -1,12 +1,13 @@
 """R: what training takes off the bound so that z stands for what is absent, and V means what it says.
 
 For each row a random set H of its present modalities is hidden, which is not empty where it need not be. With
-p_c = p(z_l | available), p_m = p(z_l | available without H), and P, P', Q independent draws of the prediction
-under the story without H (which then is all that is asked about), the same again, and the story with H::
+p_c = p(z_l | available), p_m = p(z_l | available without H), and P, P', Q, Q' independent draws of the
+prediction, two under the story without H (which then is all that is asked about) and two with it::
 
     R  =  sum_l anchor * KL(p_m || N(0, I))                      l about something absent or hidden
         + sum_l tie    * KL(p_c || p_m)                          l about something hidden
         + forecast * V_max * ( E d(P, Q) - 1/2 E d(P, P') )      rows with something hidden
+        + residual_spread * V_max * 1/2 E d(Q, Q')               the same
         + agreement * ( d(E P, E P_A) / V_max )^2                the same, with several optional modalities
 
 With one modality that may be absent there is nothing random in H: it is hidden where it is present, and the
@@ -16,9 +17,10 @@ The third scores the story without H as a forecast of what the prediction become
 energy score (Gneiting and Raftery 2007) in the outcome's distance d, at its best where both sides have the
 same distribution, which is what V assumes. V_max is the outcome's largest V.
 
-The fourth says that an average does not depend on the question: P_A is the prediction that asks about a part
-A of H, or about nothing. Its average moves to that of P, which is held: the more is averaged over, the less
-has been memorised.
+There Q is held: the score asks nothing of what is forecast. The fourth does: nothing that is asked about is
+absent from Q, so that its draws should all be the same. The fifth says that an average does not depend on the
+question: P_A is the prediction that asks about a part A of H, or about nothing. Its average moves to that of
+P, which is held: the more is averaged over, the less has been memorised.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ __all__ = [
     "Priors",
     "energy_score",
     "is_package_story",
+    "mean_distance",
     "part_of",
     "prediction_terms",
     "priors_of",
@@ -99,7 +102,7 @@ def priors_of(model: Story, h: Representations) -> dict[str, distributions.Distr
 def regulariser(
     model: Story, h: Representations, objective: Objective, priors: Priors | None = None
 ) -> dict[str, Tensor]:
-    """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, ``forecast``, ``agreement``.
+    """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, and `prediction_terms`.
 
     A part is left out where its weight is 0, and ``agreement`` with one optional modality. ``priors`` are
     those of `priors_of`, where they are known already.
@@ -157,17 +160,21 @@ def prediction_terms(
     missing: Priors,
     objective: Objective,
 ) -> dict[str, Tensor]:
-    """The parts of R that compare predictions ``[B]``: ``forecast`` and ``agreement``.
+    """The parts of R that compare predictions ``[B]``: ``forecast``, ``residual_spread`` and ``agreement``.
 
     Parameters
     ----------
     hidden
-        Modality to booleans ``[B]``. In rows where none is hidden both are 0.
+        Modality to booleans ``[B]``. In rows where none is hidden all are 0.
     complete, missing
         Priors of these rows with and without what is hidden.
     """
     several = len(model.optional) > 1
-    weights = {"forecast": objective.forecast, "agreement": objective.agreement if several else 0.0}
+    weights = {
+        "forecast": objective.forecast,
+        "residual_spread": objective.residual_spread,
+        "agreement": objective.agreement if several else 0.0,
+    }
     weights = {name: weight for name, weight in weights.items() if weight}
     rows = torch.stack(list(hidden.values())).any(0).nonzero()[:, 0]
     if not weights or len(rows) == 0:
@@ -179,11 +186,13 @@ def prediction_terms(
         h_c, h_m = h_c.ask(()), h_m.ask(hidden)
     largest, num_draws = model.outcome.largest_impact, objective.num_particles
     forecast = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
+    with torch.set_grad_enabled(torch.is_grad_enabled() and "residual_spread" in weights):
+        revealed = story_predictions(model, h_c, complete, rows, num_draws)
     found = {}
     if "forecast" in weights:
-        with torch.no_grad():
-            revealed = story_predictions(model, h_c, complete, rows, num_draws)
-        found["forecast"] = largest * energy_score(model.outcome, forecast, revealed)
+        found["forecast"] = largest * energy_score(model.outcome, forecast, revealed.detach())
+    if "residual_spread" in weights:
+        found["residual_spread"] = largest * mean_distance(model.outcome, revealed) / 2
     if "agreement" in weights:
         other = story_predictions(model, h_m.ask(part_of(hidden)), missing, rows, num_draws)
         distance = model.outcome.distance(other.mean(0), forecast.mean(0).detach())
@@ -204,10 +213,13 @@ def energy_score(outcome: Outcome, forecast: Tensor, revealed: Tensor) -> Tensor
     >>> energy_score(Categorical(2), certain, certain), energy_score(Categorical(2), certain, certain[[0, 0]])
     (tensor([0.]), tensor([0.]))
     """
-    num_draws = len(forecast)
     distance = outcome.distance(forecast[:, None], revealed).mean((0, 1))
-    spread = outcome.distance(forecast[:, None], forecast).sum((0, 1)) / (num_draws * (num_draws - 1))
-    return distance - spread / 2
+    return distance - mean_distance(outcome, forecast) / 2
+
+
+def mean_distance(outcome: Outcome, p: Tensor) -> Tensor:
+    """E d(P, P') ``[B]`` of draws ``[K, B, Q]``, from all pairs of different ones."""
+    return outcome.distance(p[:, None], p).sum((0, 1)) / (len(p) * (len(p) - 1))
 
 
 def part_of(hidden: Mapping[str, Tensor]) -> dict[str, Tensor]:
