@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import pyro
 import pytest
 import torch
 from pyro import poutine
@@ -187,6 +188,89 @@ def test_the_spread_penalty_concerns_rows_where_nothing_is_absent():
     log_weights = torch.log(torch.tensor([[0.2, 0.2], [0.8, 0.8]]))
     bound = elbo.average(log_weights, lambda: torch.tensor([True, False]))
     torch.testing.assert_close(bound, torch.stack([torch.tensor(0.5).log(), log_weights[:, 1].mean()]))
+
+
+def test_known_latents_are_drawn_once_where_something_is_absent():
+    """Row by row: a latent is one value in all draws where its modality is present and another is absent."""
+    x, y = rows(optional=("a", "b"))
+    model, guide = programs(("a", "b"))
+    h = model.encoder(x)
+    with poutine.block(), poutine.trace() as traced, pyro.plate("draws", 5, dim=-2):
+        guide(h, y)
+    for name, other in ("a", "b"), ("b", "a"):
+        z = traced.trace.nodes[f"z_{name}"]["value"]
+        assert z.shape == (5, len(x), 2)
+        one_value = (z == z[0]).all(0).all(-1).numpy()
+        np.testing.assert_array_equal(one_value, x.present[name] & ~x.present[other])
+
+
+@pytest.mark.parametrize("optional", [("a",), ("a", "b")])
+def test_questions_agree_only_where_there_are_several(optional):
+    x, _ = rows(optional=optional)
+    model, _ = programs(optional)
+    parts = regulariser.regulariser(model, model.encoder(x), CALIBRATED)
+    assert ("agreement" in parts) == (len(optional) > 1)
+
+
+def test_agreement_is_none_where_questions_change_nothing():
+    """Where the latents leave the label alone every average is the same, and it is not where they do."""
+    x, _ = rows(200, optional=("a", "b"))
+    model, _ = programs(("a", "b"))
+    h = model.encoder(x)
+    some = x.present["a"] | x.present["b"]
+    torch.manual_seed(0)
+    agreement = regulariser.regulariser(model, h, CALIBRATED)["agreement"].detach().numpy()
+    assert (agreement[some] > 0).any()
+    assert (agreement[~some] == 0).all()
+    with torch.no_grad():
+        for name in ("a", "b"):
+            model.likelihood.from_latent[name].weight.zero_()
+            model.likelihood.not_in_play[name].zero_()
+    agreement = regulariser.regulariser(model, h, CALIBRATED)["agreement"]
+    torch.testing.assert_close(agreement, torch.zeros_like(agreement), atol=1e-20, rtol=0)
+
+
+def test_agreement_moves_the_smaller_question_alone():
+    """The average over all that is hidden is held: its draws of latents pass no gradient."""
+    x, _ = rows(200, optional=("a", "b"))
+    model, _ = programs(("a", "b"))
+    objective = replace(PAPER, anchor=0.0, tie=0.0, agreement=1.0)
+    only_nothing = lambda hidden: {m: torch.zeros_like(rows) for m, rows in hidden.items()}  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regulariser, "part_of", only_nothing)
+        patch.setattr(regulariser, "random_sets", lambda candidates, **_: dict(candidates))
+        agreement = regulariser.regulariser(model, model.encoder(x), objective)["agreement"].sum()
+    # Everything is hidden and nothing asked about: no latent is in play in the prediction that moves.
+    weights = [model.likelihood.from_latent[name].weight for name in ("a", "b")]
+    constants = [model.likelihood.not_in_play[name] for name in ("a", "b")]
+    gradients = torch.autograd.grad(agreement, weights + constants, allow_unused=True)
+    assert all(g is None or (g == 0).all() for g in gradients[:2])
+    assert all((g != 0).any() for g in gradients[2:])
+
+
+def test_a_part_of_what_is_hidden_is_nothing_half_of_the_time():
+    torch.manual_seed(0)
+    hidden = {m: torch.rand(4000) < 0.7 for m in NAMES}
+    part = regulariser.part_of(hidden)
+    assert not any((part[m] & ~hidden[m]).any() for m in NAMES)
+    full = torch.stack(list(hidden.values())).all(0)
+    asked = torch.stack(list(part.values()))[:, full].double()
+    # Of three hidden ones each is asked about with probability 1/4 in some 1,370 rows, and nothing at all
+    # with probability 1/2 + 1/16: standard deviations are .012 and .013.
+    assert (asked.mean(1) - 0.25).abs().max() < 4 * 0.012
+    assert ((asked.sum(0) == 0).double().mean() - 9 / 16).abs() < 4 * 0.013
+
+
+def test_residual_spread_is_none_where_draws_agree():
+    x, _ = rows(optional=("a",))
+    model, _ = programs(("a",))
+    h = model.encoder(x)
+    part = regulariser.regulariser(model, h, CALIBRATED)["residual_spread"]
+    np.testing.assert_array_equal((part > 0).numpy(), x.present["a"])
+    with torch.no_grad():
+        model.likelihood.from_latent["a"].weight.zero_()
+    part = regulariser.regulariser(model, h, CALIBRATED)["residual_spread"]
+    torch.testing.assert_close(part, torch.zeros_like(part), atol=1e-15, rtol=0)
 
 
 # --- V ---------------------------------------------------------------------------------------------------
