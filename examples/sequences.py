@@ -19,7 +19,13 @@ from pathlib import Path
 
 from primo_pyro.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from primo_pyro.studies.figures import sequences_picture
-from primo_pyro.studies.protocols import BREAST_CANCER, PHYSIONET_2012, SUPPORT2, THREE_SIGNS, Protocol
+from primo_pyro.studies.protocols import (
+    BREAST_CANCER,
+    PHYSIONET_2012_SEVERAL,
+    SUPPORT2,
+    THREE_SIGNS,
+    Protocol,
+)
 from primo_pyro.studies.sequences import area_table, compare_orders
 from primo_pyro.studies.spending import ALLOCATIONS, METRICS
 from primo_pyro.studies.tasks import Task, breast_cancer, physionet2012, support2, three_signs
@@ -27,8 +33,8 @@ from primo_pyro.studies.tasks import Task, breast_cancer, physionet2012, support
 TASKS: dict[str, tuple[Callable[..., Task], Mapping[str, object], Protocol]] = {
     "breast_cancer": (breast_cancer, {}, BREAST_CANCER),
     "support2": (support2, {}, SUPPORT2),
-    "physionet2012_five": (physionet2012, {"view": "five"}, PHYSIONET_2012),
-    "physionet2012_three": (physionet2012, {"view": "three"}, PHYSIONET_2012),
+    "physionet2012_five": (physionet2012, {"view": "five"}, PHYSIONET_2012_SEVERAL),
+    "physionet2012_three": (physionet2012, {"view": "three"}, PHYSIONET_2012_SEVERAL),
     "three_signs": (three_signs, {}, THREE_SIGNS),
 }
 COLOURS = {

@@ -23,7 +23,13 @@ from functools import partial
 
 import pandas as pd
 
-from primo_pyro.studies.protocols import BREAST_CANCER, PHYSIONET_2012, SUPPORT2, THREE_SIGNS, XOR_TWINS
+from primo_pyro.studies.protocols import (
+    BREAST_CANCER,
+    PHYSIONET_2012_SEVERAL,
+    SUPPORT2,
+    THREE_SIGNS,
+    XOR_TWINS,
+)
 from primo_pyro.studies.runner import PRIMO_METHODS, common_flags, network_settings
 from primo_pyro.studies.several import several_modalities, several_tables
 from primo_pyro.studies.tasks import breast_cancer, physionet2012, support2, three_signs, xor_twins
@@ -32,8 +38,8 @@ TASKS = {
     "three_signs": (three_signs, THREE_SIGNS),
     "xor_twins": (xor_twins, XOR_TWINS),
     "breast_cancer": (breast_cancer, BREAST_CANCER),
-    "physionet2012_three": (partial(physionet2012, view="three"), PHYSIONET_2012),
-    "physionet2012_five": (partial(physionet2012, view="five"), PHYSIONET_2012),
+    "physionet2012_three": (partial(physionet2012, view="three"), PHYSIONET_2012_SEVERAL),
+    "physionet2012_five": (partial(physionet2012, view="five"), PHYSIONET_2012_SEVERAL),
     "support2": (support2, SUPPORT2),
 }
 

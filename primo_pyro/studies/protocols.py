@@ -18,7 +18,7 @@ from PhysioNet 2012, breast cancer from digit halves, with a latent of 8 dimensi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = [
     "AV_MNIST",
@@ -26,6 +26,7 @@ __all__ = [
     "DIGIT_HALVES",
     "MIMIC3",
     "PHYSIONET_2012",
+    "PHYSIONET_2012_SEVERAL",
     "SUPPORT2",
     "THREE_SIGNS",
     "XOR",
@@ -123,10 +124,22 @@ PHYSIONET_2012 = Protocol(
     },
 )
 
+# With several modalities, longer and to the end: single ones are hidden in fewer rows.
+PHYSIONET_2012_SEVERAL = replace(
+    PHYSIONET_2012, epochs=15, networks={**PHYSIONET_2012.networks, "patience": None}
+)
+
 THREE_SIGNS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo, own=XOR.own)
 
 XOR_TWINS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo, own=XOR.own)
 
-BREAST_CANCER = Protocol(seeds=5, epochs=60, networks=DIGIT_HALVES.networks, primo={"latent_dim": 8})
+BREAST_CANCER = Protocol(
+    seeds=5, epochs=60, networks={**DIGIT_HALVES.networks, "batch_size": 32}, primo={"latent_dim": 8}
+)
 
-SUPPORT2 = Protocol(seeds=5, epochs=12, networks=PHYSIONET_2012.networks, primo={"latent_dim": 8})
+SUPPORT2 = Protocol(
+    seeds=5,
+    epochs=20,
+    networks={**PHYSIONET_2012_SEVERAL.networks, "batch_size": 128},
+    primo={"latent_dim": 8},
+)
