@@ -27,10 +27,11 @@ from primo_pyro import Modalities, Objective, PrimoClassifier
 from primo_pyro.analysis.plots import latent_completions
 from primo_pyro.studies.comparison import Fitted, compare
 from primo_pyro.studies.figures import new_figure, save_figure
+from primo_pyro.studies.generated import xor
 from primo_pyro.studies.methods import METHODS, NEVER_DROPPED, Method
 from primo_pyro.studies.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, XOR, Protocol
 from primo_pyro.studies.runner import print_table
-from primo_pyro.studies.tasks import Rows, Task, av_mnist, digit_halves, physionet2012, xor
+from primo_pyro.studies.tasks import Rows, Task, av_mnist, digit_halves, physionet2012
 
 PAPER, CALIBRATED = Objective.named("paper"), Objective.named("calibrated")
 # The pieces in the order in which they are switched on, each with the settings that it changes.

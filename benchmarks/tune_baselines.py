@@ -32,9 +32,10 @@ from tqdm import tqdm
 
 from primo_pyro.analysis.scores import scores
 from primo_pyro.errors import ModalityError, PrimoWarning
+from primo_pyro.studies.generated import xor
 from primo_pyro.studies.methods import METHODS, NEVER_DROPPED, TREES, settings_of
 from primo_pyro.studies.protocols import PHYSIONET_2012, XOR, Protocol
-from primo_pyro.studies.tasks import Task, physionet2012, xor
+from primo_pyro.studies.tasks import Task, physionet2012
 
 DATASETS = {  # from rows to a task, its protocol, and rows at most
     "xor": (xor, XOR, 12_000),

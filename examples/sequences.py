@@ -19,6 +19,7 @@ from pathlib import Path
 
 from primo_pyro.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from primo_pyro.studies.figures import sequences_picture
+from primo_pyro.studies.generated import three_signs
 from primo_pyro.studies.protocols import (
     BREAST_CANCER,
     PHYSIONET_2012_SEVERAL,
@@ -28,7 +29,7 @@ from primo_pyro.studies.protocols import (
 )
 from primo_pyro.studies.sequences import area_table, compare_orders
 from primo_pyro.studies.spending import ALLOCATIONS, METRICS
-from primo_pyro.studies.tasks import Task, breast_cancer, physionet2012, support2, three_signs
+from primo_pyro.studies.tasks import Task, breast_cancer, physionet2012, support2
 
 TASKS: dict[str, tuple[Callable[..., Task], Mapping[str, object], Protocol]] = {
     "breast_cancer": (breast_cancer, {}, BREAST_CANCER),

@@ -8,13 +8,13 @@ PRIMO is trained once for each seed, and then asked about test rows. Printed, an
   ``--no-networks`` without them, which takes much less time);
 * for each modality, and for all together, the expected change V beside what revealing it really changed, from
   rows in which all others are hidden and from random patterns, before calibration and after;
-* the distance of V from the exact impact, where that is known (``three_signs``, ``xor_twins``);
+* the distance of V from the exact impact, where that is known (generated rows);
 * what should be small: the spread of draws in complete rows, and how far the averaged prediction depends on
   which absent modalities were asked about;
 * seconds of the fit and of the questions.
 
-``three_signs``, ``xor_twins`` and ``breast_cancer`` need no files. The others are read from the folder that
-PRIMO_DATA names; in them modalities are also really absent, in SUPPORT2 each in 15 to 62 % of the rows.
+Generated rows and ``breast_cancer`` need no files. The others are read from the folder that PRIMO_DATA names; in
+them modalities are also really absent, in SUPPORT2 each in 15 to 62 % of the rows.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from functools import partial
 
 import pandas as pd
 
+from primo_pyro.studies.generated import three_signs, weak_signals, xor_twins
 from primo_pyro.studies.protocols import (
     BREAST_CANCER,
     PHYSIONET_2012_SEVERAL,
     SUPPORT2,
     THREE_SIGNS,
+    WEAK_SIGNALS,
     XOR_TWINS,
 )
 from primo_pyro.studies.runner import PRIMO_METHODS, common_flags, network_settings
 from primo_pyro.studies.several import several_modalities, several_tables
-from primo_pyro.studies.tasks import breast_cancer, physionet2012, support2, three_signs, xor_twins
+from primo_pyro.studies.tasks import breast_cancer, physionet2012, support2
 
 TASKS = {
     "three_signs": (three_signs, THREE_SIGNS),
+    "weak_signals": (weak_signals, WEAK_SIGNALS),
     "xor_twins": (xor_twins, XOR_TWINS),
     "breast_cancer": (breast_cancer, BREAST_CANCER),
     "physionet2012_three": (partial(physionet2012, view="three"), PHYSIONET_2012_SEVERAL),

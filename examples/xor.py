@@ -26,10 +26,10 @@ from primo_pyro.analysis.plots import gap_scatter, impact_against_truth, label_s
 from primo_pyro.data.xor import BAYES_ACCURACY, BAYES_LOG_LOSS
 from primo_pyro.errors import ModalityError, UnseenPatternWarning
 from primo_pyro.studies.figures import new_figure, save_figure
+from primo_pyro.studies.generated import xor
 from primo_pyro.studies.methods import FREQUENCIES
 from primo_pyro.studies.protocols import XOR
 from primo_pyro.studies.runner import first_primo, make_parser, run
-from primo_pyro.studies.tasks import xor
 
 SCENARIOS = ("missing", "complete")
 DRAWS = 512  # of which each row shows one

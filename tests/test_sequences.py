@@ -9,6 +9,7 @@ from primo_pyro import Modalities
 from primo_pyro.analysis.scores import scores
 from primo_pyro.baselines import ValueNetworkClassifier
 from primo_pyro.errors import CostError, ModalityError
+from primo_pyro.studies.generated import xor
 from primo_pyro.studies.orders import (
     HiddenRows,
     Regressions,
@@ -27,7 +28,7 @@ from primo_pyro.studies.spending import (
     spend,
     spending_table,
 )
-from primo_pyro.studies.tasks import Task, xor
+from primo_pyro.studies.tasks import Task
 
 WEIGHTS = np.array([2.0, 1.0, 0.3])  # of three independent numbers in the log-odds of y
 NAMES = ("a", "b", "c")

@@ -11,6 +11,7 @@ from primo_pyro.analysis.scores import standard_error
 from primo_pyro.data import make_three_signs, three_signs_impact, three_signs_probability
 from primo_pyro.data.three_signs import BAYES_LOG_LOSS, MEAN_IMPACT
 from primo_pyro.program.outcomes import total_variation
+from primo_pyro.studies.generated import three_signs
 from primo_pyro.studies.measures import (
     ALL,
     NONE,
@@ -24,7 +25,7 @@ from primo_pyro.studies.measures import (
     patterns_of,
 )
 from primo_pyro.studies.several import several_modalities, several_tables
-from primo_pyro.studies.tasks import breast_cancer, three_signs
+from primo_pyro.studies.tasks import breast_cancer
 
 OPTIONAL = ("m1", "m2")
 ROWS = 3000

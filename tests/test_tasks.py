@@ -8,26 +8,19 @@ import pytest
 
 from primo_pyro.data import load_mimic3, xor_impact
 from primo_pyro.errors import DataNotFoundError, ModalityError, PrimoError
-from primo_pyro.studies import protocols, tasks
+from primo_pyro.studies import generated, protocols, tasks
+from primo_pyro.studies.generated import three_signs, xor_twins
 from primo_pyro.studies.methods import METHODS, settings_of
 from primo_pyro.studies.protocols import Protocol
-from primo_pyro.studies.tasks import (
-    Task,
-    av_mnist,
-    breast_cancer,
-    mimic3,
-    physionet2012,
-    support2,
-    three_signs,
-    xor_twins,
-)
+from primo_pyro.studies.tasks import Task, av_mnist, breast_cancer, mimic3, physionet2012, support2
 from tests.data import test_support2 as support2_table
 from tests.test_examples import EXAMPLES, write_avmnist, write_mimic3, write_physionet2012
 
 FACTORIES = {
     name: function
-    for name, function in inspect.getmembers(tasks, inspect.isfunction)
-    if function.__module__ == tasks.__name__ and not name.startswith("_")
+    for module in (tasks, generated)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and not name.startswith("_")
 }
 PROTOCOLS = dict(inspect.getmembers(protocols, lambda member: isinstance(member, Protocol)))
 

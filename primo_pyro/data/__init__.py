@@ -10,6 +10,7 @@ from primo_pyro.data.missingness import drop_given_label, drop_given_observed
 from primo_pyro.data.physionet2012 import load_physionet2012
 from primo_pyro.data.support2 import load_support2
 from primo_pyro.data.three_signs import make_three_signs, three_signs_impact, three_signs_probability
+from primo_pyro.data.weak_signals import make_weak_signals, weak_signals_impact
 from primo_pyro.data.xor import make_xor, make_xor_twins, xor_impact, xor_probability, xor_twins_impact
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "make_linear",
     "make_null_modality",
     "make_three_signs",
+    "make_weak_signals",
     "make_xor",
     "make_xor_twins",
     "three_signs_impact",
     "three_signs_probability",
+    "weak_signals_impact",
     "xor_impact",
     "xor_probability",
     "xor_twins_impact",

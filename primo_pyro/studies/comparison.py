@@ -134,7 +134,7 @@ def compare(
 
     Examples
     --------
-    >>> from primo_pyro.studies.tasks import xor
+    >>> from primo_pyro.studies.generated import xor
     >>> settings = {"hidden_dim": 8, "max_epochs": 1}
     >>> methods = ["unimodal", "class frequencies"]
     >>> results, classifiers, left_out = compare(xor(200), methods, [0], settings)

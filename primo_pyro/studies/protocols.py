@@ -29,6 +29,7 @@ __all__ = [
     "PHYSIONET_2012_SEVERAL",
     "SUPPORT2",
     "THREE_SIGNS",
+    "WEAK_SIGNALS",
     "XOR",
     "XOR_TWINS",
     "Protocol",
@@ -132,6 +133,13 @@ PHYSIONET_2012_SEVERAL = replace(
 THREE_SIGNS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo, own=XOR.own)
 
 XOR_TWINS = Protocol(seeds=4, epochs=30, networks=XOR.networks, primo=XOR.primo, own=XOR.own)
+
+WEAK_SIGNALS = Protocol(
+    seeds=5,
+    epochs=30,
+    networks={"batch_size": 64, "hidden_dim": 64, "learning_rate": 1e-3, "dropout": 0.3, "patience": None},
+    primo={"latent_dim": 4},
+)
 
 BREAST_CANCER = Protocol(
     seeds=5, epochs=60, networks={**DIGIT_HALVES.networks, "batch_size": 32}, primo={"latent_dim": 8}

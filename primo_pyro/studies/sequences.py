@@ -98,7 +98,7 @@ def compare_orders(
 
     Examples
     --------
-    >>> from primo_pyro.studies.tasks import three_signs
+    >>> from primo_pyro.studies.generated import three_signs
     >>> small = {"hidden_dim": 8, "max_epochs": 1}
     >>> curves, areas = compare_orders(three_signs(300), [0], small, {"num_samples": 16})
     >>> curves.columns.tolist()

@@ -89,7 +89,7 @@ def several_modalities(
 
     Examples
     --------
-    >>> from primo_pyro.studies.tasks import three_signs
+    >>> from primo_pyro.studies.generated import three_signs
     >>> settings = {"hidden_dim": 8, "max_epochs": 1}
     >>> results = several_modalities(three_signs(300), [0], settings, {"num_samples": 16}, networks=False)
     >>> results["table"].unique().tolist()

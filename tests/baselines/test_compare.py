@@ -15,9 +15,10 @@ from primo_pyro.data import make_three_signs, make_xor
 from primo_pyro.data.xor import BAYES_ACCURACY
 from primo_pyro.errors import ModalityError, PrimoError
 from primo_pyro.studies.comparison import compare
+from primo_pyro.studies.generated import xor
 from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
-from primo_pyro.studies.tasks import Task, xor
+from primo_pyro.studies.tasks import Task
 
 
 def test_tidy_results():
