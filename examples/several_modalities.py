@@ -13,8 +13,8 @@ PRIMO is trained once for each seed, and then asked about test rows. Printed, an
   which absent modalities were asked about;
 * seconds of the fit and of the questions.
 
-Generated rows and ``breast_cancer`` need no files. The others are read from the folder that PRIMO_DATA names; in
-them modalities are also really absent, in SUPPORT2 each in 15 to 62 % of the rows.
+Generated rows and ``breast_cancer`` need no files. The others are read from the folder that PRIMO_DATA names;
+in them modalities are also really absent, in SUPPORT2 each in 15 to 62 % of the rows.
 """
 
 from __future__ import annotations
