@@ -25,7 +25,8 @@ P, which is held: the more is averaged over, the less has been memorised.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeGuard, cast
 
@@ -51,6 +52,7 @@ __all__ = [
     "mean_distance",
     "part_of",
     "prediction_terms",
+    "priors_alone",
     "priors_of",
     "random_sets",
     "regulariser",
@@ -186,7 +188,11 @@ def prediction_terms(
         h_c, h_m = h_c.ask(()), h_m.ask(hidden)
     largest, num_draws = model.outcome.largest_impact, objective.num_particles
     forecast = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
-    with torch.set_grad_enabled(torch.is_grad_enabled() and "residual_spread" in weights):
+    # The likelihood is held: it would learn to ignore latents that say little yet.
+    with (
+        priors_alone(model),
+        torch.set_grad_enabled(torch.is_grad_enabled() and "residual_spread" in weights),
+    ):
         revealed = story_predictions(model, h_c, complete, rows, num_draws)
     found = {}
     if "forecast" in weights:
@@ -201,6 +207,20 @@ def prediction_terms(
         name: value.new_zeros(len(h)).index_copy(0, rows, weights[name] * value)
         for name, value in found.items()
     }
+
+
+@contextmanager
+def priors_alone(model: Story) -> Iterator[None]:
+    """Gradients of what is computed here reach the priors, and no other parameter of the model's story."""
+    priors = set(model.prior.parameters())
+    others = [p for p in model.parameters() if p.requires_grad and p not in priors]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
 
 
 def energy_score(outcome: Outcome, forecast: Tensor, revealed: Tensor) -> Tensor:
