@@ -205,11 +205,11 @@ def test_known_latents_are_drawn_once_where_something_is_absent():
 
 
 @pytest.mark.parametrize("optional", [("a",), ("a", "b")])
-def test_questions_agree_only_where_there_are_several(optional):
+def test_two_terms_are_for_several_optional_modalities(optional):
     x, _ = rows(optional=optional)
     model, _ = programs(optional)
     parts = regulariser.regulariser(model, model.encoder(x), CALIBRATED)
-    assert ("agreement" in parts) == (len(optional) > 1)
+    assert ("agreement" in parts) == ("residual_spread" in parts) == (len(optional) > 1)
 
 
 def test_agreement_is_none_where_questions_change_nothing():
@@ -262,13 +262,16 @@ def test_a_part_of_what_is_hidden_is_nothing_half_of_the_time():
 
 
 def test_residual_spread_is_none_where_draws_agree():
-    x, _ = rows(optional=("a",))
-    model, _ = programs(("a",))
+    x, _ = rows(optional=("a", "b"))
+    model, _ = programs(("a", "b"))
     h = model.encoder(x)
     part = regulariser.regulariser(model, h, CALIBRATED)["residual_spread"]
-    np.testing.assert_array_equal((part > 0).numpy(), x.present["a"])
+    np.testing.assert_array_equal((part > 0).numpy(), x.present["a"] | x.present["b"])
+    gradients = torch.autograd.grad(part.sum(), list(model.likelihood.parameters()), allow_unused=True)
+    assert all(g is None for g in gradients)  # it narrows the priors alone
     with torch.no_grad():
-        model.likelihood.from_latent["a"].weight.zero_()
+        for name in ("a", "b"):
+            model.likelihood.from_latent[name].weight.zero_()
     part = regulariser.regulariser(model, h, CALIBRATED)["residual_spread"]
     torch.testing.assert_close(part, torch.zeros_like(part), atol=1e-15, rtol=0)
 

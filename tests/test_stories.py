@@ -290,7 +290,7 @@ def test_a_shared_latent_is_known_only_where_all_is_present():
     h, known = model.encoder(x), torch.as_tensor(x.present["m"] & x.present["n"])
     none = torch.as_tensor(~x.present["m"] & ~x.present["n"])
     parts = regulariser(model, h, Objective())
-    assert set(parts) == {"anchor_both", "tie_both", "forecast"}
+    assert set(parts) == {"anchor_both", "tie_both", "forecast", "residual_spread", "agreement"}
     assert (parts["tie_both"][none] == 0).all()
     assert (parts["tie_both"][~none] > 0).all()
     assert (parts["forecast"][none] == 0).all()

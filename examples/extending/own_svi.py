@@ -59,9 +59,9 @@ def train(model: PrimoModel, guide: PrimoGuide, x: Modalities, y: torch.Tensor, 
 
 
 def losses(x: Modalities, y: torch.Tensor) -> tuple[float, float]:
-    """By SVI and by `Loss`, from the same draws; without the forecast, which would take draws of its own."""
+    """By SVI and by `Loss`, from the same draws; without terms that take draws of their own."""
     model, guide = make_programs()
-    objective = replace(OBJECTIVE, forecast=0.0)
+    objective = replace(OBJECTIVE, forecast=0.0, residual_spread=0.0)
     loss = Loss(model, guide, objective=objective)
     with pyro.get_param_store().scope():
         svi = SVI(loss.training_model, guide, Adam({}), objective.make_elbo())

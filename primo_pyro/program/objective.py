@@ -43,8 +43,8 @@ class Objective:
         Weight of the energy score of p_m as a forecast of the prediction under p_c, in units of the largest
         V; needs two particles.
     residual_spread
-        Weight of half the mean distance between predictions with everything revealed, in the same units: a
-        spread that the modality leaves is noise.
+        With several optional modalities: weight of half the mean distance between predictions with everything
+        revealed, in the same units. A spread that remains is noise.
     agreement
         With several optional modalities: weight of the squared distance between average predictions that ask
         about different absent ones, in units of the largest V.

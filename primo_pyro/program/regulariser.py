@@ -7,7 +7,7 @@ prediction, two under the story without H (which then is all that is asked about
     R  =  sum_l anchor * KL(p_m || N(0, I))                      l about something absent or hidden
         + sum_l tie    * KL(p_c || p_m)                          l about something hidden
         + forecast * V_max * ( E d(P, Q) - 1/2 E d(P, P') )      rows with something hidden
-        + residual_spread * V_max * 1/2 E d(Q, Q')               the same
+        + residual_spread * V_max * 1/2 E d(Q, Q')               the same, with several optional modalities
         + agreement * ( d(E P, E P_A) / V_max )^2                the same, with several optional modalities
 
 With one modality that may be absent there is nothing random in H: it is hidden where it is present, and the
@@ -25,6 +25,7 @@ P, which is held: the more is averaged over, the less has been memorised.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -106,7 +107,7 @@ def regulariser(
 ) -> dict[str, Tensor]:
     """R by named parts ``[B]``: ``anchor_l`` and ``tie_l`` of each latent l, and `prediction_terms`.
 
-    A part is left out where its weight is 0, and ``agreement`` with one optional modality. ``priors`` are
+    A part is left out where its weight is 0, the last two also with one optional modality. ``priors`` are
     those of `priors_of`, where they are known already.
     """
     if not model.latents:
@@ -172,12 +173,8 @@ def prediction_terms(
         Priors of these rows with and without what is hidden.
     """
     several = len(model.optional) > 1
-    weights = {
-        "forecast": objective.forecast,
-        "residual_spread": objective.residual_spread,
-        "agreement": objective.agreement if several else 0.0,
-    }
-    weights = {name: weight for name, weight in weights.items() if weight}
+    names = ("forecast", "residual_spread", "agreement") if several else ("forecast",)
+    weights = {name: weight for name in names if (weight := getattr(objective, name))}
     rows = torch.stack(list(hidden.values())).any(0).nonzero()[:, 0]
     if not weights or len(rows) == 0:
         return dict.fromkeys(weights, h.fused().new_zeros(len(h)))
@@ -188,11 +185,8 @@ def prediction_terms(
         h_c, h_m = h_c.ask(()), h_m.ask(hidden)
     largest, num_draws = model.outcome.largest_impact, objective.num_particles
     forecast = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
-    # The likelihood is held: it would learn to ignore latents that say little yet.
-    with (
-        priors_alone(model),
-        torch.set_grad_enabled(torch.is_grad_enabled() and "residual_spread" in weights),
-    ):
+    # For the residual spread the likelihood is held: it would learn to ignore latents that say little yet.
+    with priors_alone(model) if "residual_spread" in weights else torch.no_grad():
         revealed = story_predictions(model, h_c, complete, rows, num_draws)
     found = {}
     if "forecast" in weights:
@@ -217,7 +211,10 @@ def priors_alone(model: Story) -> Iterator[None]:
     for parameter in others:
         parameter.requires_grad_(False)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Pyro registers parameters that can be trained; these have been, and will be again.
+            warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
+            yield
     finally:
         for parameter in others:
             parameter.requires_grad_(True)
