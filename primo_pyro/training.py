@@ -21,16 +21,13 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.loss import Loss, LossParts
 
-__all__ = ["Schedule", "State", "WarmUp", "train"]
-
-Parameters = tuple[Tensor, ...] | list[Tensor]
+__all__ = ["Average", "Schedule", "State", "WarmUp", "train"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,31 @@ class WarmUp(poutine.messenger.Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"] or isinstance(msg["fn"], dist.Unit):
             msg["scale"] = msg["scale"] * self.strength
+
+
+class Average:
+    """Parameters of a loss, averaged over steps: exponentially, with the first ones forgotten faster."""
+
+    def __init__(self, loss: nn.Module, decay: float):
+        self.decay, self.steps = decay, 0
+        self.parameters = [p.detach() for p in loss.parameters()]  # the same memory
+        self.values = [p.clone() for p in self.parameters]
+
+    def update(self) -> None:
+        """Take in the parameters after a step."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.steps else 0.0
+        torch._foreach_lerp_(self.values, self.parameters, 1 - decay)
+        self.steps += 1
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The loss with averaged parameters, and back with its own."""
+        own = [p.clone() for p in self.parameters]
+        torch._foreach_copy_(self.parameters, self.values)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(self.parameters, own)
 
 
 def train(
@@ -133,7 +155,7 @@ def train(
     labels = torch.as_tensor(y, device=device)
     # foreach gives the numbers of the default, in less time.
     optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, foreach=True)
-    average = AveragedModel(loss, multi_avg_fn=_moving_average(schedule.averaging))
+    average = Average(loss, schedule.averaging)
     state = State()
     identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])
     if checkpoint is not None and Path(checkpoint).exists():
@@ -153,7 +175,7 @@ def train(
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
             row = _run_epoch(loss, average, x, labels, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
-            with _averaged(loss, average):
+            with average.in_place():
                 scores = score() if score else {}
                 if _is_as_good(state, scores.get("val_log_loss")):
                     state.kept_epoch = state.epoch
@@ -175,31 +197,9 @@ def train(
     return pd.DataFrame(state.history)
 
 
-def _moving_average(decay: float) -> Callable[[Parameters, Parameters, Tensor | int], None]:
-    """The update of an exponential moving average, which forgets the first steps faster."""
-
-    @torch.no_grad()
-    def update(averages: Parameters, parameters: Parameters, steps: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
-        torch._foreach_lerp_(averages, parameters, weight)
-
-    return update
-
-
-@contextmanager
-def _averaged(loss: nn.Module, average: AveragedModel) -> Iterator[None]:
-    """The loss with averaged parameters, and back with its own."""
-    own = copy.deepcopy(loss.state_dict())
-    loss.load_state_dict(average.module.state_dict())
-    try:
-        yield
-    finally:
-        loss.load_state_dict(own)
-
-
 def _run_epoch(
     loss: nn.Module,
-    average: AveragedModel,
+    average: Average,
     x: Modalities,
     labels: Tensor,
     optimiser: torch.optim.Optimizer,
@@ -234,7 +234,7 @@ def _run_epoch(
         mean_loss.backward()
         nn.utils.clip_grad_norm_(loss.parameters(), schedule.clip_norm)
         optimiser.step()
-        average.update_parameters(loss)
+        average.update()
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value * len(rows)
     means = {name: (value / len(x)).item() for name, value in sums.items()}
@@ -272,7 +272,7 @@ def _save(
     path: str | os.PathLike[str],
     identity: str,
     loss: nn.Module,
-    average: AveragedModel,
+    average: Average,
     optimiser: torch.optim.Optimizer,
     state: State,
 ) -> None:
@@ -280,7 +280,7 @@ def _save(
     content = {
         "identity": identity,
         "parameters": loss.state_dict(),
-        "average": average.state_dict(),
+        "average": (average.values, average.steps),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
     }
@@ -292,7 +292,7 @@ def _resume(
     path: str | os.PathLike[str],
     identity: str,
     loss: nn.Module,
-    average: AveragedModel,
+    average: Average,
     optimiser: torch.optim.Optimizer,
 ) -> State:
     try:
@@ -303,7 +303,8 @@ def _resume(
                 f"({content['identity']}) than this one ({identity}). Delete it, or name another file."
             )
         loss.load_state_dict(content["parameters"])
-        average.load_state_dict(content["average"])
+        values, average.steps = content["average"]
+        torch._foreach_copy_(average.values, values)
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
     except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
