@@ -96,7 +96,7 @@ def three_signs(rows: int = 40_000) -> Task:
     return _with_exact_impact("three signs", ("m1", "m2"), split, three_signs_impact)
 
 
-def weak_signals(rows: int = 5_500) -> Task:
+def weak_signals(rows: int = 3_000) -> Task:
     """Four blocks that each tell a little about a noisy label, all optional; 1,500 rows for training.
 
     Parameters
