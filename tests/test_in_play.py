@@ -231,8 +231,9 @@ def test_agreement_is_none_where_questions_change_nothing():
 
 
 def test_agreement_moves_the_smaller_question_alone():
-    """The average over all that is hidden is held: its draws of latents pass no gradient."""
+    """The average over all that is absent is held: its draws of latents pass no gradient."""
     x, _ = rows(200, optional=("a", "b"))
+    x = x[x.complete]
     model, _ = programs(("a", "b"))
     objective = replace(PAPER, anchor=0.0, tie=0.0, agreement=1.0)
     only_nothing = lambda hidden: {m: torch.zeros_like(rows) for m, rows in hidden.items()}  # noqa: E731

@@ -8,7 +8,7 @@ prediction, two under the story without H (which then is all that is asked about
         + sum_l tie    * KL(p_c || p_m)                          l about something hidden
         + forecast * V_max * ( E d(P, Q) - 1/2 E d(P, P') )      rows with something hidden
         + residual_spread * V_max * 1/2 E d(Q, Q')               the same, with several optional modalities
-        + agreement * ( d(E P, E P_A) / V_max )^2                the same, with several optional modalities
+        + agreement / V_max^2 * ( d(E P, E P_all)^2 + d(E P_A, E P_all)^2 )       the same
 
 With one modality that may be absent there is nothing random in H: it is hidden where it is present, and the
 first two terms are the paper's (Eq. 4).
@@ -19,8 +19,8 @@ same distribution, which is what V assumes. V_max is the outcome's largest V.
 
 There Q is held: the score asks nothing of what is forecast. The fourth does: nothing that is asked about is
 absent from Q, so that its draws should all be the same. The fifth says that an average does not depend on the
-question: P_A is the prediction that asks about a part A of H, or about nothing. Its average moves to that of
-P, which is held: the more is averaged over, the less has been memorised.
+question: P_A asks about a part A of H, or about nothing, and P_all about everything absent. The first two
+averages move to that of P_all, which is held: the more is averaged over, the less has been memorised.
 """
 
 from __future__ import annotations
@@ -194,9 +194,15 @@ def prediction_terms(
     if "residual_spread" in weights:
         found["residual_spread"] = largest * mean_distance(model.outcome, revealed) / 2
     if "agreement" in weights:
-        other = story_predictions(model, h_m.ask(part_of(hidden)), missing, rows, num_draws)
-        distance = model.outcome.distance(other.mean(0), forecast.mean(0).detach())
-        found["agreement"] = (distance / largest).square()
+        with torch.no_grad():
+            everything = story_predictions(model, h_m.ask(model.optional), missing, rows, num_draws).mean(0)
+        part = story_predictions(model, h_m.ask(part_of(hidden)), missing, rows, num_draws)
+        # Where all that is absent is hidden both ask the same, and differ by their draws alone.
+        others = torch.stack([~h_c.present[m] for m in model.optional]).any(0)
+        of_part, of_hidden = (
+            (model.outcome.distance(p.mean(0), everything) / largest).square() for p in (part, forecast)
+        )
+        found["agreement"] = of_part + of_hidden.where(others, 0.0)
     return {
         name: value.new_zeros(len(h)).index_copy(0, rows, weights[name] * value)
         for name, value in found.items()
