@@ -76,10 +76,10 @@ def test_a_present_modality_is_ignored_at_prediction(rows, classifier):
 def test_roles_and_complete_rows_are_needed(rows):
     x, y = rows
     with pytest.raises(ModalityError, match="CMMDClassifier needs observed modalities and optional ones"):
-        CMMDClassifier().fit(x.select("o"), y)
+        CMMDClassifier(random_state=0).fit(x.select("o"), y)
     with pytest.raises(ModalityError, match="each is optional"):
-        CMMDClassifier(optional=("o", "m")).fit(x, y)
+        CMMDClassifier(optional=("o", "m"), random_state=0).fit(x, y)
     there = x.present["m"]
     either = Modalities({**x.values, "e": np.zeros((48, 1))}, present={"m": there, "e": ~there})
     with pytest.raises(ModalityError, match=r"None of \d+ rows has every modality"):
-        CMMDClassifier().fit(either, y)
+        CMMDClassifier(random_state=0).fit(either, y)
