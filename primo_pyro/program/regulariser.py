@@ -211,7 +211,7 @@ def prediction_terms(
 
 @contextmanager
 def priors_alone(model: Story) -> Iterator[None]:
-    """Gradients of what is computed here reach the priors, and no other parameter of the model's story."""
+    """Gradients of what is computed here reach the priors and what these were computed from, and no more."""
     priors = set(model.prior.parameters())
     others = [p for p in model.parameters() if p.requires_grad and p not in priors]
     for parameter in others:
