@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from primo_pyro.errors import ModalityError
+from primo_pyro.data.generation import generator_of
 from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = ["STEEPNESS", "make_duplicated_modality", "make_half_resolvable", "make_null_modality"]
@@ -48,7 +48,7 @@ def make_null_modality(rows: int, random_state: RandomState = 0) -> tuple[Modali
     >>> make_null_modality(100)[0]
     Modalities(100 rows: o [1] in all, m [1] in all)
     """
-    random = _generator(rows, random_state)
+    random = generator_of(rows, random_state)
     o, m = random.normal(size=(2, rows, 1)).astype(np.float32)
     return Modalities({"o": o, "m": m}), _noisy_labels(o, random)
 
@@ -65,7 +65,7 @@ def make_duplicated_modality(rows: int, random_state: RandomState = 0) -> tuple[
     >>> bool((x.values["o"] == x.values["m"]).all())
     True
     """
-    random = _generator(rows, random_state)
+    random = generator_of(rows, random_state)
     o = random.normal(size=(rows, 1)).astype(np.float32)
     return Modalities({"o": o, "m": o.copy()}), _noisy_labels(o, random)
 
@@ -93,18 +93,12 @@ def make_half_resolvable(rows: int, random_state: RandomState = 0) -> tuple[Moda
     >>> bool((y == (x.values["m"][:, 0] > 0))[resolvable].all())
     True
     """
-    random = _generator(rows, random_state)
+    random = generator_of(rows, random_state)
     g = random.choice([-1.0, 1.0], size=rows)
     o = np.column_stack([g, random.normal(size=rows)]).astype(np.float32)
     m = random.normal(size=(rows, 1)).astype(np.float32)
     y = np.where(g == 1, m[:, 0] > 0, random.random(rows) < 0.5)
     return Modalities({"o": o, "m": m}), y.astype(np.int64)
-
-
-def _generator(rows: int, random_state: RandomState) -> np.random.Generator:
-    if rows < 1:
-        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
-    return np.random.default_rng(random_state)
 
 
 def _noisy_labels(o: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from primo_pyro.errors import ModalityError
+from primo_pyro.data.generation import generator_of
 from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = ["CORRELATION", "LABEL_SPREAD", "NOISE", "A", "B", "linear_impact", "make_linear"]
@@ -48,9 +48,7 @@ def make_linear(rows: int, random_state: RandomState = 0) -> tuple[Modalities, n
     >>> x, round(float(np.corrcoef(x.values["o"][:, 0], y)[0, 1]), 1)
     (Modalities(1000 rows: o [1] in all, m [1] in all), 0.8)
     """
-    if rows < 1:
-        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
-    random = np.random.default_rng(random_state)
+    random = generator_of(rows, random_state)
     o, e, noise = random.normal(size=(3, rows))
     m = CORRELATION * o + np.sqrt(1 - CORRELATION**2) * e
     return Modalities({"o": o, "m": m}), A * o + B * m + NOISE * noise

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, softmax
 
-from primo_pyro.data.xor import asked_about
+from primo_pyro.data.generation import asked_about, generator_of
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities, RandomState
 
@@ -100,9 +100,7 @@ def make_three_signs(rows: int, random_state: RandomState = 0) -> tuple[Modaliti
     >>> bool((y == (o ^ m1 ^ m2)).all())
     True
     """
-    if rows < 1:
-        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
-    random = np.random.default_rng(random_state)
+    random = generator_of(rows, random_state)
     # With the same seed `choice` would compare the same uniform numbers with the weights as `drop_at_random`
     # with the rate: absence would depend on the place.
     clusters = CLUSTERS.repeat(SIXTEENTHS, axis=0)[random.integers(16, size=rows)]

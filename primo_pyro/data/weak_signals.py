@@ -16,8 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.special import expit
 
-from primo_pyro.data.xor import asked_about
-from primo_pyro.errors import ModalityError
+from primo_pyro.data.generation import asked_about, generator_of
 from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = ["OPTIONAL", "STRENGTH", "make_weak_signals", "weak_signals_impact"]
@@ -56,9 +55,7 @@ def make_weak_signals(rows: int, random_state: RandomState = 0) -> tuple[Modalit
     >>> make_weak_signals(100)[0]
     Modalities(100 rows: o [4] in all, m1 [4] in all, m2 [4] in all, m3 [4] in all, m4 [4] in all)
     """
-    if rows < 1:
-        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
-    random = np.random.default_rng(random_state)
+    random = generator_of(rows, random_state)
     names = ("o", *OPTIONAL)
     x = Modalities({name: random.normal(size=(rows, COLUMNS)).astype(np.float32) for name in names})
     y = random.random(rows) < expit(_exponent(x, names))

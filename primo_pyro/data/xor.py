@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr
 
+from primo_pyro.data.generation import asked_about, generator_of
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities, RandomState
 
@@ -24,7 +25,6 @@ __all__ = [
     "BAYES_ACCURACY",
     "BAYES_LOG_LOSS",
     "MEAN_IMPACT",
-    "asked_about",
     "make_xor",
     "make_xor_twins",
     "xor_impact",
@@ -77,9 +77,7 @@ def make_xor(rows: int, random_state: RandomState = 0) -> tuple[Modalities, np.n
     >>> bool((y == ((o > 0) ^ (m > 0))).all())
     True
     """
-    if rows < 1:
-        raise ModalityError(f"rows is {rows}; expected at least 1. Ask for a positive number of rows.")
-    random = np.random.default_rng(random_state)
+    random = generator_of(rows, random_state)
     centres = CENTRES[random.integers(len(CENTRES), size=rows)]
     points = random.normal(centres, SCALE).astype(np.float32)
     # The label comes from the rounded numbers, so that it is exact for what the user gets.
@@ -191,17 +189,3 @@ def xor_twins_impact(x: Modalities, modality: str | Iterable[str]) -> np.ndarray
             f"o is absent in {absent} of {len(x)} rows; expected it in all. Pass complete rows of o."
         )
     return np.where(present["m"] | present["twin"], 0.0, xor_impact(x.values["o"]))
-
-
-def asked_about(modality: str | Iterable[str], optional: tuple[str, ...]) -> set[str]:
-    """One name or several, as a set; a ModalityError unless it is a non-empty set out of ``optional``.
-
-    >>> asked_about("m", optional=("m", "twin"))
-    {'m'}
-    """
-    asked = {modality} if isinstance(modality, str) else set(modality)
-    if not asked or not asked <= set(optional):
-        raise ModalityError(
-            f"modality is {modality!r}; expected one of {optional}, or a set of them. Correct the names."
-        )
-    return asked

@@ -75,18 +75,19 @@ class PrimoGuide(PyroModule):
     def forward(self, x: Modalities | Representations, y: Tensor) -> None:
         """Draw every latent in play for labels ``y``."""
         h, label = encode(self, x), self.outcome.features(y)
+        absent = h.something_absent(latent.about for latent in self.latents.values())
         with pyro.plate("data", len(h), dim=-1):
             for name, prior in self.prior.items():
                 in_play = h.in_play(self.latents[name].about)  # [B]; True or False for all rows
                 if in_play is not False:
-                    q = self.proposal(name, h, label, prior(h))
+                    q = self.proposal(name, h, label, prior(h), absent)
                     with poutine.mask(mask=in_play):
                         pyro.sample(f"z_{name}", q)
 
     def proposal(
-        self, name: str, h: Representations, label: Tensor, p: distributions.Distribution
+        self, name: str, h: Representations, label: Tensor, p: distributions.Distribution, absent: Tensor
     ) -> TorchDistributionMixin:
-        """q of one latent, p being its prior."""
+        """q of one latent, p being its prior, given the rows ``[B]`` that lack something in play."""
         q = self.posterior[name](h, label)
         if not self.proposes_from_prior:
             return q
@@ -94,5 +95,4 @@ class PrimoGuide(PyroModule):
         proposal = dist.MaskedMixture(known, q, p, validate_args=False)
         if len(self.latents) == 1:
             return proposal
-        some_absent = h.something_absent(latent.about for latent in self.latents.values())
-        return HeldDraws(proposal, known & some_absent)
+        return HeldDraws(proposal, known & absent)

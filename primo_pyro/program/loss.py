@@ -183,11 +183,11 @@ def log_ratios(
     What Pyro's ELBOs compute from the two programs, in the same order of draws.
     """
     ratios, z = {}, {}
-    label = model.outcome.features(y)
+    label, absent = model.outcome.features(y), model.something_absent(h)
     for name, p in priors.items():
         in_play = h.in_play(model.latents[name].about)
         if in_play is not False:
-            q = guide.proposal(name, h, label, p)
+            q = guide.proposal(name, h, label, p, absent)
             z[name] = q.rsample((num_draws,))
             ratio = p.log_prob(z[name]) - q.log_prob(z[name])
             ratios[name] = ratio if in_play is True else ratio.where(in_play, 0.0)
