@@ -22,7 +22,8 @@ ROOT = PACKAGE.parent
 # its modules. A room may import from the floors below it, and not from other rooms on its own floor.
 FLOORS = (
     {"errors": ["errors"]},
-    {"modalities": ["modalities"]},
+    {"modalities": ["identity", "blocks", "modalities"]},
+    {"tables": ["columns", "tables"]},
     {
         "encoders": ["program.encoders"],
         "outcomes": ["program.outcomes"],
