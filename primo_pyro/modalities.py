@@ -132,7 +132,7 @@ class Modalities:
         raise ModalityError(
             f"Modalities of {len(self)} rows ({', '.join(self.names)}) came; expected one array. Take one "
             f"block, x.values[{self.names[0]!r}]. To tools that take only arrays (bagging, permutation "
-            "importance, SHAP) give x.positions and make_pipeline(FunctionTransformer(x.recombine), estimator)."
+            "importance, SHAP) give x.positions, and make_pipeline(FunctionTransformer(x.recombine), clf)."
         )
 
     def __getitem__(self, rows: Any) -> Modalities:

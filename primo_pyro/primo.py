@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from primo_pyro.diagnosis import diagnose, warn_of_failures
+from primo_pyro.door import align_labels
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import labels_of
@@ -239,7 +240,9 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         """
         x = self._as_known_rows(x)
         about = self._optional_names(modality)
-        labels = None if y is None else torch.as_tensor(self.labels_.encode(y), device=self._device())
+        labels = None
+        if y is not None:
+            labels = torch.as_tensor(self.labels_.encode(align_labels(x, y)), device=self._device())
         return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:

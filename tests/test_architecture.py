@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 FLOORS = (
     {"errors": ["errors"]},
     {"modalities": ["identity", "blocks", "modalities"]},
-    {"tables": ["columns", "tables"]},
+    {"tables": ["columns", "table_files", "tables"]},
     {
         "encoders": ["program.encoders"],
         "outcomes": ["program.outcomes"],
@@ -36,6 +36,7 @@ FLOORS = (
     {"regulariser": ["program.regulariser"]},
     {"loss": ["program.loss"]},
     {"program": ["program"]},
+    {"door": ["door"]},
     {"labels": ["labels"], "draws": ["draws"], "training": ["training"]},
     {"prediction": ["prediction"], "estimator": ["estimator"]},
     {"analysis": ["analysis.*"]},
