@@ -260,7 +260,7 @@ def _without_gaps(y: Any) -> Any:
         masked = np.asarray(np.ma.getmaskarray(y)).reshape(len(y), -1).any(1)
         if masked.any():
             raise LabelError(
-                f"{int(masked.sum())} of {len(masked)} labels are masked (first: row {int(masked.argmax())}); "
+                f"{int(masked.sum())} of {len(y)} labels are masked (first: row {int(masked.argmax())}); "
                 "expected a label in each row. Leave these rows out: x[~mask], y[~mask] with "
                 "mask = np.ma.getmaskarray(y)."
             )
