@@ -16,7 +16,7 @@ from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
 from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin, labelled_rows
-from primo_pyro.modalities import RowsLike
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
 from primo_pyro.questions import labelled
@@ -131,12 +131,15 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             A line per cluster of draws: ``row`` (its label), ``cluster, weight, label, p_<class>...``.
         """
         x = self._as_known_rows(x)
+        return labelled(self._clusters(x, **settings), x)
+
+    def _clusters(self, x: Modalities, **settings: Any) -> pd.DataFrame:
+        """Plausible labels by the positions of rows."""
         outcome = self.model_.outcome
-        frame = joined(
+        return joined(
             plausible_labels(parameters, self.classes_, outcome=outcome, **settings)
             for parameters in self._parameters(x)
         )
-        return labelled(frame, x)
 
     def plausible_label_shares(self, x: RowsLike, by: str = "count", **settings: Any) -> pd.DataFrame:
         """Share of each label among each row's plausible labels, ``[N, C]``.
@@ -144,9 +147,11 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         By ``"count"`` of clusters, as in the paper, or by their ``"weight"``; ``settings`` are those of
         `plausible_labels`. Of several labels at once there is a column for each combination that occurs.
         """
-        frame = self.plausible_labels(x, **settings)
+        x = self._as_known_rows(x)
+        frame = self._clusters(x, **settings)
         several = self.model_.outcome.name == "multilabel"
-        return label_shares(frame, sorted(frame["label"].unique()) if several else self.classes_, by=by)
+        shares = label_shares(frame, sorted(frame["label"].unique()) if several else self.classes_, by=by)
+        return shares.set_axis(x.row_labels)
 
     # --- What impact means -------------------------------------------------------------------------------
 

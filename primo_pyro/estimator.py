@@ -262,7 +262,8 @@ class ModalityEstimator(BaseEstimator, ABC):
         counts = _patterns(x)
         unknown = sorted(pattern for pattern in counts if pattern not in self.patterns_)
         if unknown:
-            what = " or ".join("only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown)
+            some = ["only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown[:3]]
+            what = " or ".join([*some, *(["others"] if len(unknown) > 3 else [])])
             warnings.warn(
                 f"{sum(counts[pattern] for pattern in unknown)} of {len(x)} rows have {what} present, as no "
                 "training row had; the model never learnt from rows like these. Drop modalities in training "

@@ -176,7 +176,8 @@ class ImpactQuestions(ModalityEstimator):
         missing = x
         for name, rows in hidden.items():
             missing = missing.drop(name, where=rows)
-        before, after = self.summarise(missing), self.summarise(x)
+        # Not by self.summarise: rows of our own making are no surprise to warn of.
+        before, after = (summarise(self.model_, rows, **self._drawn()) for rows in (missing, x))
         if x.select(*self.optional_).complete.all() and names in (None, self.optional_):
             return Revealed(before.prediction, after.prediction, before, after.spread)
         impact = summarise(self.model_, missing, **self._drawn(), about=hidden)
