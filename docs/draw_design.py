@@ -49,6 +49,7 @@ ROOMS = {
     "classifier": ("PRIMO for classes and binary labels", "green"),
     "regressor": ("PRIMO for numbers", "green"),
     "studies": ("comparisons of methods on tasks", "purple"),
+    "cli": ("the command line", "purple"),
     FRONT: ("what users import", "purple"),
 }
 COLOURS = {  # face and edge

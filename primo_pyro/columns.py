@@ -162,7 +162,7 @@ def learn_column(name: Hashable, cells: pd.Series, missing: np.ndarray, rare: fl
         return _constant(name, known) or Column(name, "boolean", detail=f"true in {np.nansum(values):.0f}")
     if not _are_numbers(cells, missing):
         distinct, counts = np.unique(_texts(known).astype(str), return_counts=True)
-        _refuse_numbers_in_texts(name, distinct, counts)
+        _refuse_numbers_in_texts(name, distinct, counts, known)
         return _learn_categories(name, known, rare)
     values = _numbers(name, cells, missing)[~missing]
     smallest, largest = values.min(), values.max()
@@ -327,7 +327,9 @@ def _refuse_what_is_no_cell(name: Hashable, cells: pd.Series, missing: np.ndarra
         )
 
 
-def _refuse_numbers_in_texts(name: Hashable, distinct: np.ndarray, counts: np.ndarray) -> None:
+def _refuse_numbers_in_texts(
+    name: Hashable, distinct: np.ndarray, counts: np.ndarray, known: pd.Series
+) -> None:
     """Refuse texts that are numbers to people: a category for each would lose what they say."""
     plain = np.array([_is_number(text) for text in distinct])
     matches = [
@@ -350,7 +352,9 @@ def _refuse_numbers_in_texts(name: Hashable, distinct: np.ndarray, counts: np.nd
         cure = f"Write {where} = {where}.str.replace(',', '.').str.extract(r'{number}')[0].astype(float)"
     else:
         cure = f"Write {where} = pd.to_numeric({where}, errors='coerce') to make them missing"
+    first = known.index[np.isin(_texts(known).astype(str), distinct[~plain])][:1]
     raise ModalityError(
-        f"Column {name!r} holds {examples} among numbers in {int(counts.sum())} cells; expected numbers "
-        f"alone. {cure}; or {where} = {where}.astype('category') if they are categories."
+        f"Column {name!r} holds {examples} among numbers in {int(counts.sum())} cells (first in row "
+        f"{listed(first)}); expected numbers alone. {cure}; or {where} = {where}.astype('category') if they "
+        "are categories."
     )

@@ -19,6 +19,7 @@ __all__ = [
     "PrimoError",
     "PrimoWarning",
     "SavedModelError",
+    "SettingsError",
     "TableWarning",
     "ToleranceWarning",
     "TrainingError",
@@ -56,6 +57,10 @@ class CheckpointError(PrimoError, RuntimeError):
 
 class SavedModelError(PrimoError, ValueError):
     """A saved model is truncated, was edited, or is of an unknown format."""
+
+
+class SettingsError(PrimoError, ValueError):
+    """A setting of the command line or of its file is unknown, or is not of the kind it should be."""
 
 
 class DataFileError(PrimoError, OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pandas as pd
 from primo_pyro.errors import DataFileError, ModalityError
 from primo_pyro.identity import listed
 
-__all__ = ["as_frame", "read_table"]
+__all__ = ["PARQUET", "as_frame", "kind_of_file", "read_table", "require_parquet"]
+
+PARQUET = ("parquet", "pq")
 
 
 def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame:
@@ -47,9 +50,10 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
     path = Path(path)
     if not path.is_file():
         raise DataFileError(f"{path} does not exist; expected a CSV or Parquet file. Correct the path.")
-    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    kind = kind_of_file(path)
     try:
-        if kind in ("parquet", "pq"):
+        if kind in PARQUET:
+            require_parquet(path)
             frame = pd.read_parquet(path)
         elif kind in ("csv", "tsv", "txt"):
             opened = gzip.open if path.name.lower().endswith(".gz") else open
@@ -86,6 +90,24 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
     if all(isinstance(t, str) and (t == "0" or (t.isdecimal() and t[0] != "0")) for t in texts):
         frame.index = texts.astype("int64")
     return frame
+
+
+def kind_of_file(path: Path) -> str:
+    """The suffix that says how a file is read.
+
+    >>> kind_of_file(Path("rows.CSV.gz"))
+    'csv'
+    """
+    return path.name.lower().removesuffix(".gz").rpartition(".")[2]
+
+
+def require_parquet(path: Path) -> None:
+    """Refuse Parquet files where the library that reads and writes them is not installed."""
+    if find_spec("pyarrow") is None:
+        raise DataFileError(
+            f"{path} is a Parquet file, and pyarrow is not installed. Install it, pip install "
+            "'primo-pyro[parquet]', or use a CSV file."
+        )
 
 
 def as_frame(table: Any) -> pd.DataFrame:

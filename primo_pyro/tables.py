@@ -67,6 +67,7 @@ class TableReader(BaseEstimator):
     Attributes
     ----------
     columns_ : dict from modality to its columns as learnt, a list of `primo_pyro.columns.Column`
+    index_name_ : name of the training rows' index, None where it had none
 
     Raises
     ------
@@ -136,6 +137,7 @@ class TableReader(BaseEstimator):
             )
         self.columns_: dict[str, list[Column]] = columns
         self._lines: list[dict[str, Any]] = self._lines_of(frame, columns, {})
+        self.index_name_ = None if frame.index.name is None else str(frame.index.name)
         return self
 
     def transform(self, frame: pd.DataFrame) -> Modalities:
@@ -337,7 +339,7 @@ class TableReader(BaseEstimator):
         }
         if hasattr(self, "columns_"):
             learnt = {block: [asdict(column) for column in cs] for block, cs in self.columns_.items()}
-            content |= {"columns": learnt, "lines": self._lines}
+            content |= {"columns": learnt, "lines": self._lines, "index_name": self.index_name_}
         return content
 
     @classmethod
@@ -357,6 +359,7 @@ class TableReader(BaseEstimator):
                 for block, cs in content["columns"].items()
             }
             reader._lines = [dict(line) for line in content["lines"]]
+            reader.index_name_ = content["index_name"]
         return reader
 
 

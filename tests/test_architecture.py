@@ -46,6 +46,7 @@ FLOORS = (
     {"baselines": ["baselines.*"], "data": ["data.*"]},
     {"studies": ["studies.*"]},
     {"front": ["primo_pyro"]},
+    {"shell": ["cli.*"]},
 )
 # Rooms that may import less than all floors below.
 ONLY = {
