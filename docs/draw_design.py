@@ -48,6 +48,7 @@ ROOMS = {
     "primo": ("makes the programs, trains, draws, saves", "green"),
     "classifier": ("PRIMO for classes and binary labels", "green"),
     "regressor": ("PRIMO for numbers", "green"),
+    "findings": ("what a report says of a classifier", "orange"),
     "studies": ("comparisons of methods on tasks", "purple"),
     "cli": ("the command line", "purple"),
     FRONT: ("what users import", "purple"),

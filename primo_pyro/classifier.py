@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Tags
 
 from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
-from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
+from primo_pyro.analysis.impact import uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin, labelled_rows
 from primo_pyro.modalities import Modalities, RowsLike
@@ -170,17 +170,20 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     ) -> Path:
         """Write one HTML page about what the optional modalities are worth on these rows.
 
-        It has a table of scores without and with them, the distribution of V, its calibration, acquisition
-        curves, and the rows with the highest and the lowest V with their plausible labels.
+        It has V, expected and realised change of every optional modality side by side; what to acquire first
+        in rows that lack something; scores without and with what was hidden; the distribution of V, its
+        calibration and acquisition curves; the rows with the highest and the lowest V with their plausible
+        labels; of tables what each block is made of; and which modalities are absent together.
 
         Parameters
         ----------
         x, y
-            Complete rows and their labels ``[N]``, or the name of a column of ``x``; not trained on.
+            Rows with any pattern of absence, and their labels ``[N]``, or the name of a column of ``x``; not
+            trained on.
         folder
-            Where ``report.html`` goes.
+            Where ``report.html`` goes; or a file ``*.html``.
         modality
-            The modality to hide; None: all optional ones together.
+            The modality to hide in the rows that have it; None: in each row all optional ones that it has.
 
         Returns
         -------
@@ -190,11 +193,12 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         Raises
         ------
         ModalityError
-            Where the modality is not optional, or absent in some row.
+            Where the modality is not optional, or no row has it.
         PrimoError
             For several labels at once; report on each by a model of its own.
         """
-        from primo_pyro.analysis.report import Findings, rows_to_show, write_report  # pictures only on demand
+        from primo_pyro.analysis.report import write_report  # pictures only on demand
+        from primo_pyro.findings import findings_of
 
         if self.model_.outcome.name == "multilabel":
             raise PrimoError(
@@ -202,19 +206,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "question, or use predictive_impact and impact_gap."
             )
         x, y = labelled_rows(self, x, y)
-        revealed = self._reveal(x, modality)
-        hidden = self._optional_names(modality) or self.optional_
-        gap = impact_gap(revealed, self.model_.outcome)
-        cards = rows_to_show(gap["impact_missing"])
-        findings = Findings(
-            modality=" and ".join(hidden),
-            classes=self.classes_,
-            y=np.asarray(y),
-            missing=revealed.before,
-            complete=revealed.after,
-            impact=impact_frame(revealed.impact, self.model_.outcome),
-            gap=gap,
-            cards=cards,
-            shares=self.plausible_label_shares(x[cards].drop(*hidden)),
+        findings = findings_of(
+            self, x, np.asarray(y), modality, self.classes_, lambda rows: self.plausible_label_shares(rows)
         )
         return write_report(findings, folder)

@@ -42,6 +42,7 @@ FLOORS = (
     {"analysis": ["analysis.*"]},
     {"diagnosis": ["diagnosis"], "persistence": ["persistence"], "questions": ["questions"]},
     {"primo": ["primo"]},
+    {"findings": ["findings"]},
     {"classifier": ["classifier"], "regressor": ["regressor"]},
     {"baselines": ["baselines.*"], "data": ["data.*"]},
     {"studies": ["studies.*"]},

@@ -1,40 +1,68 @@
-"""One HTML page about a data set: what the absent modality is worth, and for which rows.
+"""One HTML page about a data set: what each optional modality is worth, and for which rows.
 
 Numbers and pictures come from `primo_pyro.analysis` and `primo_pyro.analysis.plots`. The page holds all its
-pictures and needs no other file and no network.
+pictures and needs no other file and no network. It is a list of sections, each a function of what was found,
+which returns no text where it has nothing to say.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from os import PathLike
 from pathlib import Path
-from string import Template
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from primo_pyro.analysis import acquisition, plots
 from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
 from primo_pyro.analysis.impact import impact_bounds
+from primo_pyro.analysis.report_page import as_number, page, picture, table
 from primo_pyro.analysis.scores import scenario_scores
 from primo_pyro.program.outcomes import entropy
 
-__all__ = ["Findings", "rows_to_show", "write_report"]
+__all__ = ["SECTIONS", "BlocksFound", "Findings", "rows_to_show", "write_report"]
+
+LINES = 30  # of rows with something absent; all of them are a question for predictive_impact
+PATTERNS = 30
+
+
+@dataclass(frozen=True)
+class BlocksFound:
+    """What a page reports about each modality, on all rows as they came.
+
+    Attributes
+    ----------
+    rows
+        How many rows came.
+    blocks
+        A line per modality: ``block, role, features, present, absent`` (rows), ``share`` (of all rows, that
+        have it), ``absent_with``; of an optional one also ``impact_absent, expected_absent`` (means over the
+        rows that lack it), ``impact, expected, realised, flip`` (means over the rows that have it, hidden
+        and then revealed). NaN where there are no such rows, or impact is not calibrated.
+    columns
+        What the columns of each block became, as `primo_pyro.tables.TableReader.check` has it; None where
+        the rows came as blocks already.
+    patterns
+        ``present`` (names of modalities) and ``rows``.
+    absent
+        A line per absent modality of a row: ``row`` (its label), ``modality, impact, expected_change,
+        flip_probability, prediction``; the highest first.
+    """
+
+    rows: int
+    blocks: pd.DataFrame
+    columns: pd.DataFrame | None
+    patterns: pd.DataFrame
+    absent: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a page reports about N complete rows whose modality was hidden and then revealed.
+    """What a page reports about N rows whose modality was hidden and then revealed.
 
     Attributes
     ----------
@@ -54,6 +82,10 @@ class Findings:
         The rows that are described one by one: positions, the highest V first.
     shares
         Plausible label shares of these rows ``[cards, C]``.
+    labels
+        What the rows are called ``[N]``; None: their positions.
+    found
+        What is said of all rows as they came; None: nothing.
     """
 
     modality: str
@@ -65,6 +97,8 @@ class Findings:
     gap: pd.DataFrame
     cards: np.ndarray
     shares: pd.DataFrame
+    labels: Sequence | pd.Index | None = None
+    found: BlocksFound | None = None
 
 
 def rows_to_show(impact: ArrayLike, count: int = 3) -> np.ndarray:
@@ -78,43 +112,38 @@ def rows_to_show(impact: ArrayLike, count: int = 3) -> np.ndarray:
     return np.concatenate([order[:count], order[len(order) - count :]])
 
 
-def write_report(findings: Findings, folder: str | PathLike[str]) -> Path:
-    """Write ``report.html`` into ``folder``, which is made where it does not exist, and return its path."""
-    path = Path(folder) / "report.html"
+def write_report(findings: Findings, place: str | PathLike[str]) -> Path:
+    """Write the page, and return its path.
+
+    Parameters
+    ----------
+    findings
+        What it says.
+    place
+        A file ``*.html``, or a folder, in which it is ``report.html``. Folders are made where they do not
+        exist.
+    """
+    path = Path(place)
+    if path.suffix.lower() not in (".html", ".htm"):
+        path /= "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(findings), encoding="utf-8")
+    text = page(f"The worth of {findings.modality}", (section(findings) for section in SECTIONS))
+    path.write_text(text, encoding="utf-8")
     return path
 
 
-def _page(f: Findings) -> str:
-    name = escape(f.modality)
-    v = f.gap["impact_missing"]
-    scores = {"V": v, "information gain": f.impact["information_gain"], "entropy": entropy(f.missing)}
-    curves = acquisition.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
-    summary = acquisition.acquisition_summary(curves).query("metric == 'log_loss'")
-    recovered = summary.set_index("score")["recovered"]
-    calibration = impact_calibration(v, f.gap["realised_change"])
-    bins = impact_calibration_bins(v, f.gap["realised_change"], f.gap["flip"])
-    bounds = impact_bounds(v, f.gap["impact_complete"], f.missing, f.complete)
-    outside = int((bounds["violation"] > 2 * bounds["realised_se"]).sum())
-    return PAGE.substitute(
-        modality=name,
-        rows=f"{len(f.y):,}",
-        classes=len(f.classes),
-        mean_impact=f"{v.mean():.2f}",
-        flips=f"{f.gap['flip'].mean():.0%}",
-        scenarios=_scenario_table(f),
-        ecdf=_picture(plots.impact_ecdf, f.gap, f.modality),
-        calibration=_picture(plots.impact_calibration, bins, calibration["slope"]),
-        curve=_picture(plots.acquisition_curve, curves, "log_loss", f.modality),
-        slope=f"{calibration['slope']:.2f}",
-        rank=f"{calibration['rank_correlation']:.2f}",
-        lift=f"{calibration['lift']:.1f}",
-        inside=f"{len(bounds) - outside} of {len(bounds)}",
-        share=f"{acquisition.SHARE:.0%}",
-        recovered=", ".join(f"{escape(s)} {r:.0%}" for s, r in recovered.items()),
-        highest="".join(_card(f, i) for i in range(len(f.cards) // 2)),
-        lowest="".join(_card(f, i) for i in range(len(f.cards) // 2, len(f.cards))),
+# --- What was hidden and revealed ------------------------------------------------------------------------
+
+
+def _lead(f: Findings) -> str:
+    v, name = f.gap["impact_missing"], escape(f.modality)
+    of = f" of {f.found.rows:,}" if f.found is not None and f.found.rows > len(f.y) else ""
+    have = "any of these blocks, what they have of them" if " and " in f.modality else "it, it"
+    return (
+        f"<h1>The worth of {name}</h1>\n<p class=lead>In the {len(f.y):,}{of} rows that have {have} was "
+        "hidden, its impact V predicted, and then revealed. V, the expected change of the prediction, is "
+        f"{v.mean():.2f} on average (total variation distance, 0 to 1), and revealing it changed the "
+        f"predicted label of {f.gap['flip'].mean():.0%} of these rows.</p>"
     )
 
 
@@ -129,111 +158,210 @@ SCORES = {  # name of a score: its title, and a number's format
 }
 
 
-def _scenario_table(f: Findings) -> str:
+def _scores(f: Findings) -> str:
     scenarios = {"missing": f.missing, "complete": f.complete}
     impacts = {s: f.gap[f"impact_{s}"] for s in scenarios}
-    table = scenario_scores(f.y, scenarios, impacts, f.classes)
-    table = table.pivot_table(index="metric", columns="scenario", values="value", dropna=False)
-    lines = [
+    scores = scenario_scores(f.y, scenarios, impacts, f.classes)
+    scores = scores.pivot_table(index="metric", columns="scenario", values="value", dropna=False)
+    lines = "".join(
         f"<tr><th scope=row>{title}</th>"
-        + "".join(f"<td>{form.format(table.loc[metric, s])}</td>" for s in scenarios)
+        + "".join(f"<td>{as_number(scores.loc[metric, s], form)}</td>" for s in scenarios)
         + "</tr>"
         for metric, (title, form) in SCORES.items()
-    ]
-    return "".join(lines)
+    )
+    return (
+        f"<h2>Predictions without and with {escape(f.modality)}</h2>\n<table><thead><tr><td></td>"
+        f"<th scope=col>hidden</th><th scope=col>revealed</th></tr></thead>\n<tbody>{lines}</tbody></table>\n"
+        f"<p>{len(f.classes)} classes, {len(f.y):,} rows. Low is good for log loss, Brier score and "
+        "calibration error, high for the others. V is no score: it says how far predictions are expected to "
+        "move once the block is revealed.</p>"
+    )
+
+
+def _order(f: Findings) -> str:
+    scores = {
+        "V": f.gap["impact_missing"],
+        "information gain": f.impact["information_gain"],
+        "entropy": entropy(f.missing),
+    }
+    curves = acquisition.acquisition_curves(f.y, f.missing, f.complete, scores, classes=f.classes)
+    summary = acquisition.acquisition_summary(curves).query("metric == 'log_loss'")
+    recovered = ", ".join(
+        f"{escape(s)} {as_number(r, '{:.0%}')}" for s, r in summary.set_index("score")["recovered"].items()
+    )
+    return f"""<h2>For which rows to reveal it</h2>
+<div class=two><figure>{picture(plots.impact_ecdf, f.gap, f.modality)}<figcaption>Each line says what
+share of the rows has at most a certain V. The further right, the more predictions depend on what is not
+known.</figcaption></figure>
+<figure>{picture(plots.acquisition_curve, curves, "log_loss", f.modality)}<figcaption>Each score says for
+which rows to reveal {escape(f.modality)} first. With {acquisition.SHARE:.0%} of the rows revealed,
+the share of the whole gain is: {recovered}. The oracle knows the labels.</figcaption></figure></div>"""
+
+
+def _calibration(f: Findings) -> str:
+    v, change = f.gap["impact_missing"], f.gap["realised_change"]
+    numbers = impact_calibration(v, change)
+    bins = impact_calibration_bins(v, change, f.gap["flip"])
+    bounds = impact_bounds(v, f.gap["impact_complete"], f.missing, f.complete)
+    outside = int((bounds["violation"] > 2 * bounds["realised_se"]).sum())
+    return f"""<h2>Does V predict the change</h2>
+<div class=two><figure>{picture(plots.impact_calibration, bins, numbers["slope"])}<figcaption>Rows in groups
+of similar V. On the dashed line the realised change equals the expected change.</figcaption></figure>
+<div><p>Realised over expected change: <b>{as_number(numbers["slope"], "{:.2f}")}</b> (1 is right).</p>
+<p>Rank correlation of both: <b>{as_number(numbers["rank_correlation"], "{:.2f}")}</b>.</p>
+<p>The tenth of the rows with the highest V changed <b>{as_number(numbers["lift"], "{:.1f}")}</b> times as
+much as all rows.</p>
+<p>The realised change lies between V hidden - V revealed and V hidden, give or take two standard errors, in
+<b>{len(bounds) - outside} of {len(bounds)}</b> groups of rows.</p></div></div>"""
+
+
+def _rows(f: Findings) -> str:
+    half = len(f.cards) // 2
+    return f"""<h2>Rows with the highest V</h2>
+<p>Bars: the plausible labels of the row, by the share of the clusters of draws that predict each.</p>
+<div class=cards>{"".join(_card(f, i) for i in range(half))}</div>
+<h2>Rows with the lowest V</h2>
+<div class=cards>{"".join(_card(f, i) for i in range(half, len(f.cards)))}</div>"""
 
 
 def _card(f: Findings, i: int) -> str:
     row = int(f.cards[i])
+    label = row if f.labels is None else f.labels[row]
     v = f.gap["impact_missing"].to_numpy()
-    rank = 1 + int((v > v[row]).sum())
-    bars = _picture(
-        plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {row}"
+    bars = picture(
+        plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {label}"
     )
 
     def as_text(p: np.ndarray) -> str:
         return f"{escape(str(f.classes[int(p.argmax())]))} ({p.max():.2f})"
 
-    return CARD.substitute(
-        row=row,
-        impact=f"{v[row]:.2f}",
-        place=f"rank {rank:,} of {len(v):,}",
-        now=as_text(f.missing[row]),
-        then=as_text(f.complete[row]),
-        truth=escape(str(f.y[row])),
-        change=f"{f.gap['realised_change'].iloc[row]:.2f}",
-        bars=bars,
+    return f"""<article class=card><h3>Row {escape(str(label))}</h3>
+<p>V = {v[row]:.2f}, rank {1 + int((v > v[row]).sum()):,} of {len(v):,}</p>{bars}
+<dl><dt>Predicted when hidden</dt><dd>{as_text(f.missing[row])}</dd>
+<dt>When revealed</dt><dd>{as_text(f.complete[row])}</dd>
+<dt>True label</dt><dd>{escape(str(f.y[row]))}</dd>
+<dt>Changed by</dt><dd>{f.gap["realised_change"].iloc[row]:.2f}</dd></dl></article>
+"""
+
+
+# --- All rows as they came -------------------------------------------------------------------------------
+
+
+def _blocks(f: Findings) -> str:
+    if f.found is None:
+        return ""
+    titles = {
+        "block": "Block",
+        "role": "Role",
+        "features": "Made of",
+        "share": "Present in",
+        "absent_with": "Where it is absent, also absent",
+    }
+    return (
+        f"<h2>The blocks</h2>\n<p>{f.found.rows:,} rows came, with labels. An observed block is present in "
+        "every training row; an optional one may be absent.</p>\n"
+        + table(f.found.blocks, titles, {"share": "{:.0%}"})
     )
 
 
-def _picture(
-    draw: Callable[..., Axes], *args: Any, size: tuple[float, float] = (6.4, 4.2), about: str = ""
-) -> str:
-    """An ``img`` that holds its own bytes; its title is the text for readers who cannot see it."""
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = draw(*args, ax=figure.subplots())
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120)
-    text = escape(f"{about} {ax.get_title(loc='left')}".strip(), quote=True)
-    return f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+def _worth(f: Findings) -> str:
+    if f.found is None:
+        return ""
+    blocks = f.found.blocks.query("role == 'optional'")
+    calibrated = blocks[["expected", "expected_absent"]].notna().any(axis=None)
+    forecast = "Expected change"
+    lacking = {"absent": "Rows", "impact_absent": "V"}
+    having = {"present": "Rows", "impact": "V"}
+    if calibrated:
+        lacking["expected_absent"] = having["expected"] = forecast
+    having |= {"realised": "Realised change", "flip": "Label changed"}
+    forms = dict.fromkeys((*lacking, *having), "{:.3f}")
+    forms |= {"absent": "{:,.0f}", "present": "{:,.0f}", "flip": "{:.0%}"}
+    shown = table(
+        blocks,
+        {"block": "Optional block"} | lacking | having,
+        forms,
+        groups=[
+            ("", 1),
+            ("rows that lack it", len(lacking)),
+            ("rows that have it: hidden, then revealed", len(having)),
+        ],
+    )
+    words = (
+        "The expected change is V corrected by calibration."
+        if calibrated
+        else "Impact is not calibrated: calibrate_impact corrects V on rows that were not trained on."
+    )
+    return f"""<h2>What each block is worth, side by side</h2>
+<p>V of a block says how far the prediction is expected to move once this block alone is revealed: 0 not at
+all, 1 from one label to another for certain. {words} In rows that have the block this was checked: V is the
+forecast, the realised change is what happened.</p>
+{shown}"""
 
 
-CARD = Template("""<article class=card><h3>Row $row</h3><p>V = $impact, $place</p>$bars
-<dl><dt>Predicted now</dt><dd>$now</dd><dt>When revealed</dt><dd>$then</dd>
-<dt>True label</dt><dd>$truth</dd><dt>Changed by</dt><dd>$change</dd></dl></article>
-""")
+def _columns(f: Findings) -> str:
+    if f.found is None or f.found.columns is None:
+        return ""
+    titles = {
+        "name": "Column",
+        "block": "Block",
+        "became": "Read as",
+        "features": "Numbers",
+        "missing": "Missing",
+        "detail": "Values",
+        "note": "Note",
+    }
+    if not (f.found.columns["note"] != "").any():
+        del titles["note"]
+    return (
+        "<h2>What each block is made of</h2>\n<p>As learnt on the training rows. A category becomes a number "
+        "for each frequent value, one for all rare ones, and one for values that no training row had.</p>\n"
+        + table(f.found.columns, titles, {"features": "{:,.0f}", "missing": "{:.0%}"})
+    )
 
-PAGE = Template("""<!doctype html>
-<html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
-<title>The worth of $modality</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-  max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
-h1, h2, h3 { line-height: 1.2 }
-h2 { margin-top: 2.5rem }
-img { max-width: 100%; height: auto }
-figure { margin: 0 }
-figcaption { font-size: .95rem }
-table { border-collapse: collapse }
-th, td { padding: .3rem .9rem; border-bottom: 1px solid #ddd; text-align: right }
-th[scope=row] { text-align: left; font-weight: normal }
-.lead { font-size: 1.2rem }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem;
-  align-items: start }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }
-.card { border: 1px solid #ccc; border-radius: .5rem; padding: .75rem }
-.card h3, .card p { margin: 0 0 .3rem }
-dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .75rem; margin: .5rem 0 0; font-size: .9rem }
-dt { color: #555 }
-dd { margin: 0; text-align: right }
-</style>
-</head><body>
-<h1>The worth of $modality</h1>
-<p class=lead>In $rows rows with all modalities, $modality was hidden, its impact V predicted, and then
-revealed. V, the expected change of the prediction, is $mean_impact on average (total variation distance, 0 to
-1), and revealing it changed the predicted label of $flips of the rows.</p>
-<h2>Predictions without and with $modality</h2>
-<table><thead><tr><td></td><th scope=col>missing</th><th scope=col>complete</th></tr></thead>
-<tbody>$scenarios</tbody></table>
-<p>$classes classes. Low is good for log loss, Brier score and calibration error, high for the others. V is no
-score: it says how far predictions are expected to move once $modality is revealed.</p>
-<h2>For which rows to reveal it</h2>
-<div class=two><figure>$ecdf<figcaption>Each line says what share of the rows has at most a certain V. The
-further right, the more predictions depend on what is not known.</figcaption></figure>
-<figure>$curve<figcaption>Each score says for which rows to reveal $modality first. With $share of the rows
-revealed, the share of the whole gain is: $recovered. The oracle knows the labels.</figcaption></figure></div>
-<h2>Does V predict the change</h2>
-<div class=two><figure>$calibration<figcaption>Rows in groups of similar V. On the dashed line the
-realised change equals the expected change.</figcaption></figure>
-<div><p>Realised over expected change: <b>$slope</b> (1 is right).</p><p>Rank correlation of both:
-<b>$rank</b>.</p> <p>The tenth of the rows with the highest V changed <b>$lift</b> times as much as all
-rows.</p> <p>The realised change lies between V missing - V complete and V missing, give or take two standard
-errors, in <b>$inside</b> groups of rows.</p></div></div>
-<h2>Rows with the highest V</h2>
-<p>Bars: the plausible labels of the row, by the share of the clusters of draws that predict each.</p>
-<div class=cards>$highest</div>
-<h2>Rows with the lowest V</h2>
-<div class=cards>$lowest</div>
-</body></html>
-""")
+
+def _patterns(f: Findings) -> str:
+    if f.found is None:
+        return ""
+    most = f.found.patterns.nlargest(PATTERNS, "rows")
+    rest = len(f.found.patterns) - len(most)
+    more = f"<p class=note>{rest} more patterns are left out.</p>" if rest else ""
+    shown = most.assign(share=most["rows"] / f.found.rows)
+    titles = {"present": "Present", "rows": "Rows", "share": "Share"}
+    return (
+        "<h2>Which blocks are absent together</h2>\n"
+        + table(shown, titles, {"rows": "{:,.0f}", "share": "{:.1%}"})
+        + more
+    )
+
+
+def _absent(f: Findings) -> str:
+    if f.found is None or f.found.absent.empty:
+        return ""
+    lines = f.found.absent[:LINES]
+    titles = {"row": "Row", "modality": "Absent block", "impact": "V", "expected_change": "Expected change"}
+    titles |= {"flip_probability": "Label would change", "prediction": "Predicted now"}
+    titles = {name: title for name, title in titles.items() if name in lines}
+    forms = {"impact": "{:.3f}", "expected_change": "{:.3f}", "flip_probability": "{:.0%}"}
+    more = len(f.found.absent) - len(lines)
+    note = f"<p class=note>{more:,} more lines have lower values; impact of each is in predictive_impact.</p>"
+    return (
+        "<h2>What to acquire first</h2>\n<p>Blocks that rows lack, the highest expected change first.</p>\n"
+        + table(lines, titles, {name: form for name, form in forms.items() if name in titles})
+        + (note if more else "")
+    )
+
+
+Section = Callable[[Findings], str]
+SECTIONS: tuple[Section, ...] = (
+    _lead,
+    _blocks,
+    _worth,
+    _absent,
+    _scores,
+    _order,
+    _calibration,
+    _rows,
+    _columns,
+    _patterns,
+)

@@ -251,8 +251,8 @@ def report(
     y = read_labels(frame, settings.label, table)
     if not isinstance(model, PrimoClassifier):
         raise SettingsError(
-            f"{folder} predicts numbers; expected a model of classes, which the page is about. Use impact and "
-            "predict."
+            f"{folder} predicts numbers; expected a model of classes, which the page is about. Use "
+            "impact and predict."
         )
     with of_file(table):
         path = model.report(frame, str(y.name), out, block)
@@ -262,7 +262,7 @@ def report(
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option("--out", help="HTML file of a report.")] = None,
-    epochs: Annotated[int, typer.Option(help="Of training.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Of training.")] = 20,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train on halves of handwritten digits, without any file, and print what the missing half is worth."""

@@ -15,11 +15,7 @@ __all__ = ["demo"]
 
 
 def demo(epochs: int, seed: int, report: Path | None) -> str:
-    """Train on digits whose bottom half may be missing, and say what it is worth.
-
-    >>> print(demo(epochs=20, seed=0, report=None).splitlines()[0])  # doctest: +SKIP
-    1,797 handwritten digits: the top half is always present, the bottom half may be missing.
-    """
+    """Train on digits whose bottom half may be missing, and say what it is worth."""
     x, y = load_digits_halves()
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.3, stratify=y, random_state=seed)
     clf = PrimoClassifier(max_epochs=epochs, random_state=seed, verbose=int(sys.stderr.isatty()))
