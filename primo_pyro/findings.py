@@ -59,7 +59,7 @@ def findings_of(
     gap = impact_gap(revealed, outcome)
     cards = rows_to_show(gap["impact_missing"])
     return Findings(
-        modality=" and ".join(names),
+        modality=" and ".join(filter(None, [", ".join(names[:-1]), names[-1]])),
         classes=classes,
         y=y[has],
         missing=revealed.before,

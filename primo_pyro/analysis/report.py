@@ -28,6 +28,7 @@ __all__ = ["SECTIONS", "BlocksFound", "Findings", "rows_to_show", "write_report"
 
 LINES = 30  # of rows with something absent; all of them are a question for predictive_impact
 PATTERNS = 30
+SHORT = 24  # letters
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,11 @@ SCORES = {  # name of a score: its title, and a number's format
 }
 
 
+def _short(f: Findings) -> str:
+    """What pictures call it: their titles have one line."""
+    return f.modality if len(f.modality) <= SHORT else "the blocks"
+
+
 def _scores(f: Findings) -> str:
     scenarios = {"missing": f.missing, "complete": f.complete}
     impacts = {s: f.gap[f"impact_{s}"] for s in scenarios}
@@ -170,7 +176,7 @@ def _scores(f: Findings) -> str:
         for metric, (title, form) in SCORES.items()
     )
     return (
-        f"<h2>Predictions without and with {escape(f.modality)}</h2>\n<table><thead><tr><td></td>"
+        f"<h2>Predictions without and with {escape(_short(f))}</h2>\n<table><thead><tr><td></td>"
         f"<th scope=col>hidden</th><th scope=col>revealed</th></tr></thead>\n<tbody>{lines}</tbody></table>\n"
         f"<p>{len(f.classes)} classes, {len(f.y):,} rows. Low is good for log loss, Brier score and "
         "calibration error, high for the others. V is no score: it says how far predictions are expected to "
@@ -189,12 +195,12 @@ def _order(f: Findings) -> str:
     recovered = ", ".join(
         f"{escape(s)} {as_number(r, '{:.0%}')}" for s, r in summary.set_index("score")["recovered"].items()
     )
-    return f"""<h2>For which rows to reveal it</h2>
-<div class=two><figure>{picture(plots.impact_ecdf, f.gap, f.modality)}<figcaption>Each line says what
+    return f"""<h2>For which rows to reveal {escape(_short(f))} first</h2>
+<div class=two><figure>{picture(plots.impact_ecdf, f.gap, _short(f))}<figcaption>Each line says what
 share of the rows has at most a certain V. The further right, the more predictions depend on what is not
 known.</figcaption></figure>
-<figure>{picture(plots.acquisition_curve, curves, "log_loss", f.modality)}<figcaption>Each score says for
-which rows to reveal {escape(f.modality)} first. With {acquisition.SHARE:.0%} of the rows revealed,
+<figure>{picture(plots.acquisition_curve, curves, "log_loss", _short(f))}<figcaption>Each score says for
+which rows to reveal {escape(_short(f))} first. With {acquisition.SHARE:.0%} of the rows revealed,
 the share of the whole gain is: {recovered}. The oracle knows the labels.</figcaption></figure></div>"""
 
 

@@ -62,7 +62,7 @@ def table(
     """
     forms = forms or {}
     heads = "".join(
-        f"<th scope=col{'' if name in forms else ' class=text'}>"
+        f"<th scope=col{'' if name in forms else _class_of(title)}>"
         f"<button type=button>{escape(title)}</button></th>"
         for name, title in titles.items()
     )
@@ -76,13 +76,17 @@ def table(
                 attributes, text = f" data-sort={number}" if number else "", as_number(value, forms[name])
             else:
                 text = escape("-" if pd.isna(value) else str(value))
-                attributes = ' class="text long"' if len(text) > LONG else " class=text"
+                attributes = _class_of(text)
             cells.append(f"<th scope=row>{text}</th>" if place == 0 else f"<td{attributes}>{text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f"<div class=scroll tabindex=0><table class=sorts><thead>{f'<tr>{over}</tr>' if over else ''}"
         f"<tr>{heads}</tr></thead>\n<tbody>{chr(10).join(lines)}</tbody></table></div>"
     )
+
+
+def _class_of(text: str) -> str:
+    return ' class="text long"' if len(text) > LONG else " class=text"
 
 
 def picture(
@@ -102,7 +106,7 @@ PAGE = Template("""<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+body { font: 1rem/1.5 system-ui, sans-serif; color: #222; background: #fff;
   max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, h3 { line-height: 1.2 }
 h1, h3, .lead, td, th { overflow-wrap: break-word }
@@ -117,7 +121,8 @@ th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right;
 thead th { font-weight: 600; vertical-align: bottom }
 th[scope=row] { text-align: left; font-weight: normal; min-width: 5rem }
 th:first-child, .text { text-align: left }
-td.long { min-width: 11rem; max-width: 24rem }
+td.text { white-space: nowrap }
+.long, td.long { min-width: 11rem; max-width: 24rem; white-space: normal }
 th[scope=colgroup] { text-align: center; color: #555; font-weight: normal }
 th[scope=colgroup]:empty { border-bottom: 0 }
 th button { font: inherit; color: inherit; background: none; border: 0; cursor: pointer; text-align: inherit;
@@ -136,15 +141,16 @@ dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .75rem; margin: .5re
 dt { color: #555 }
 dd { margin: 0; text-align: right }
 @media (max-width: 40rem) {
-  body { margin: 1rem auto; font-size: 15px }
+  body { margin: 1rem auto; font-size: .94rem }
   th, td { padding: .25rem .45rem }
   .scroll th[scope=row], .scroll thead tr:last-child th:first-child { position: sticky; left: 0;
     background: #fff }
 }
 @media print {
   @page { margin: 15mm }
-  body { font-size: 9.5pt; max-width: none; margin: 0; padding: 0 }
-  .lead { font-size: 11pt }
+  :root { font-size: 9.5pt }
+  body { max-width: none; margin: 0; padding: 0 }
+  h2 + p { break-after: avoid }
   h2 { margin-top: 1.2rem; break-after: avoid }
   .scroll { overflow: visible }
   th, td { padding: .12rem .35rem }

@@ -16,7 +16,7 @@ from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.cli.settings import OUTCOMES, READER, Settings
 from primo_pyro.cli.tables import Model, of_file, read_labels
 from primo_pyro.columns import NA_VALUES
-from primo_pyro.errors import CostError, FewRowsWarning, ModalityError, PrimoWarning, SettingsError
+from primo_pyro.errors import CostError, FewRowsWarning, PrimoWarning, SettingsError, TableWarning
 from primo_pyro.identity import listed
 from primo_pyro.modalities import Modalities
 from primo_pyro.regressor import PrimoRegressor
@@ -94,6 +94,9 @@ def fitted(frame: pd.DataFrame, settings: Settings, path: Path) -> Model:
         )
     model = estimator_of(settings, verbose=int(sys.stderr.isatty()))
     with of_file(path):
+        with warnings.catch_warnings():  # what cannot be read is refused wherever it is, before the work
+            warnings.simplefilter("ignore", TableWarning)
+            reader_of(settings).fit(frame.drop(columns=y.name))
         model.fit(train, str(y.name))
         model.set_params(verbose=0)  # a bar is this command's business, not the model's
         return calibrated(model, held_out) if len(held_out) else model
@@ -101,13 +104,16 @@ def fitted(frame: pd.DataFrame, settings: Settings, path: Path) -> Model:
 
 def calibrated(model: Model, held_out: pd.DataFrame) -> Model:
     """The model with its impact calibrated, where the rows held out allow it."""
-    if not model.optional_:
-        return model
-    try:
-        return model.calibrate_impact(held_out)
-    except ModalityError as error:
-        warnings.warn(f"Impact is not calibrated. {error}", FewRowsWarning, stacklevel=2)
-        return model
+    present = model.read(held_out).present
+    without = [name for name in model.optional_ if not present[name].any()]
+    if without:
+        warnings.warn(
+            f"Impact is not calibrated: none of the {len(held_out)} rows held out has {listed(without)}; "
+            "expected some hundreds. Raise --calibrate, or leave the block out.",
+            FewRowsWarning,
+            stacklevel=2,
+        )
+    return model.calibrate_impact(held_out) if model.optional_ and not without else model
 
 
 def predictions(model: Model, frame: pd.DataFrame) -> pd.DataFrame:

@@ -148,7 +148,6 @@ def fit(
         na=na,
     )
     frame = read_rows(table, settings.id)
-    reader_of(settings)  # refused before the work
     model = fitted(frame, settings, table)
     model.save(out)
     held_out = round(settings.calibrate * len(frame))
