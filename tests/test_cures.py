@@ -114,7 +114,8 @@ MISTAKES = {
         "frame['c'] = (pd.to_datetime(frame['c']) - pd.Timestamp('2000-01-01')).dt.days; " + READ,
     ),
     "dates as a block": (
-        "frame['c'] = pd.date_range('2020-01-01', periods=len(frame), tz='UTC'); Modalities({'m': frame[['c']]})",
+        "frame['c'] = pd.date_range('2020-01-01', periods=len(frame), tz='UTC'); "
+        "Modalities({'m': frame[['c']]})",
         *(
             ModalityError,
             """(pd.to_datetime(frame['c']).dt.tz_convert(None) - pd.Timestamp("2000-01-01")).dt.days""",
@@ -190,7 +191,8 @@ MISTAKES = {
     "to hide a set": (
         "estimator.impact_gap(frame, ['labs', 'gas'])",
         *(ModalityError, "x[x.present['gas'] & x.present['labs']]"),
-        "x = estimator.read(frame); estimator.impact_gap(x[x.present['gas'] & x.present['labs']], ['labs', 'gas'])",
+        "x = estimator.read(frame); "
+        "estimator.impact_gap(x[x.present['gas'] & x.present['labs']], ['labs', 'gas'])",
     ),
     "to hide from rows that have nothing": (
         "estimator.impact_gap(frame)",
