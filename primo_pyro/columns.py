@@ -106,7 +106,7 @@ def missing_cells(cells: pd.Series, na_values: Iterable[object]) -> np.ndarray:
     >>> missing_cells(pd.Series(["3", " ?", None, "4 "]), NA_VALUES)
     array([False,  True,  True, False])
     """
-    missing = np.asarray(cells.isna(), bool)
+    missing = np.array(cells.isna(), bool)
     marks = [v.strip() if isinstance(v, str) else _text(v) for v in na_values]
     kind = cells.dtype
     if isinstance(kind, pd.CategoricalDtype):
@@ -190,12 +190,11 @@ def _learn_categories(name: Hashable, known: pd.Series, rare: float) -> Column:
 
 
 def _constant(name: Hashable, known: pd.Series) -> Column | None:
-    texts = pd.unique(pd.Series(_texts(known)))
-    if len(texts) > 1 and len(set(_numbers(name, known, np.zeros(len(known), bool)))) > 1:
+    texts = {str(float(text)) if _is_number(text) else text for text in _texts(known)}
+    if len(texts) > 1:
         return None
-    return Column(
-        name, "constant", detail=str(texts[0]), note=f"{texts[0]} in all {len(known)} cells: left out"
-    )
+    one = _texts(known)[0]
+    return Column(name, "constant", detail=one, note=f"{one} in all {len(known)} cells: left out")
 
 
 # --- Cells ---------------------------------------------------------------------------------------------
@@ -216,7 +215,10 @@ def _text(value: object) -> str:
 
 
 def _texts(cells: pd.Series) -> np.ndarray:
-    codes, distinct = pd.factorize(cells.astype(object), use_na_sentinel=True)
+    try:
+        codes, distinct = pd.factorize(cells.astype(object), use_na_sentinel=True)
+    except TypeError:  # lists and the like, which are refused later
+        return np.array([str(value) for value in cells], object)
     texts = np.array([*map(_text, distinct), ""], object)
     return texts[codes]
 

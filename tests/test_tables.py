@@ -287,7 +287,8 @@ def test_the_label_is_a_column_or_labels(fitted):
     np.testing.assert_array_equal(apart.predict_proba(frame), fitted.predict_proba(frame))
     assert fitted.score(frame, "died") == fitted.score(frame, frame["died"])
     assert (
-        "died" not in clone(fitted).set_params(blocks={"all": "*"}).fit(frame, frame["died"]).columns_["all"]
+        "died"
+        not in clone(fitted).set_params(blocks={"all": "*e*"}).fit(frame, frame["died"]).columns_["all"]
     )
 
 
