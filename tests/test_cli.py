@@ -181,7 +181,8 @@ def test_the_form_of_a_file_changes_no_number(place, tmp_path):
         run("predict", place / "model", tmp_path / name, "--out", tmp_path / "q.parquet")
         q = pd.read_parquet(tmp_path / "q.parquet").set_index("pid")
         assert q.index.tolist() == other["pid"].tolist()
-        pd.testing.assert_frame_equal(q.loc[p.index], p, check_exact=True, check_dtype=False)
+        # Networks compute in single precision, whose rounding may depend on the place in the batch.
+        pd.testing.assert_frame_equal(q.loc[p.index], p, rtol=1e-5, check_dtype=False)
 
 
 def test_a_category_that_is_not_known_is_predicted_with(place, tmp_path):

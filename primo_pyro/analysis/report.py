@@ -350,7 +350,7 @@ def _absent(f: Findings) -> str:
     titles = {name: title for name, title in titles.items() if name in lines}
     forms = {"impact": "{:.3f}", "expected_change": "{:.3f}", "flip_probability": "{:.0%}"}
     more = len(f.found.absent) - len(lines)
-    note = f"<p class=note>{more:,} more lines have lower values; impact of each is in predictive_impact.</p>"
+    note = f"<p class=note>{more:,} more lines have lower values: predictive_impact(x, 'each') gives all.</p>"
     return (
         "<h2>What to acquire first</h2>\n<p>Blocks that rows lack, the highest expected change first.</p>\n"
         + table(lines, titles, {name: form for name, form in forms.items() if name in titles})

@@ -15,8 +15,8 @@ from primo_pyro.errors import SettingsError
 from primo_pyro.identity import listed
 
 __all__ = [
+    "OPTIONS",
     "OUTCOMES",
-    "OUTSIDE",
     "READER",
     "Settings",
     "parse_blocks",
