@@ -1,4 +1,4 @@
-"""Real tables on the command line: what `check` says of them, and from the file to a page in four commands."""
+"""Real tables on the command line: what `check` says of them, and from file to page in four commands."""
 
 import os
 import re
