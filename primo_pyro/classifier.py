@@ -206,7 +206,6 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "question, or use predictive_impact and impact_gap."
             )
         x, y = labelled_rows(self, x, y)
-        findings = findings_of(
-            self, x, np.asarray(y), modality, self.classes_, lambda rows: self.plausible_label_shares(rows)
-        )
+        y = self.labels_.decode(self.labels_.encode(y))
+        findings = findings_of(self, x, y, modality, self.classes_, self.plausible_label_shares)
         return write_report(findings, folder)

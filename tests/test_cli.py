@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import io
 import re
 
 import numpy as np
@@ -163,6 +164,18 @@ def test_demo_needs_no_file(monkeypatch, tmp_path):
     result = run("demo", "--epochs", 1)
     assert re.search(r"bottom half missing +0\.\d+", result.stdout)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_for_some_rows_at_a_time_are_those_of_all(place, monkeypatch):
+    def answers():
+        texts = [run(command, place / "model", place / "new.csv").stdout for command in ("predict", "impact")]
+        return [pd.read_csv(io.StringIO(text)) for text in texts]
+
+    at_once = answers()
+    monkeypatch.setattr("primo_pyro.cli.work.PART", 37)
+    for parts, whole in zip(answers(), at_once, strict=True):
+        # Networks compute in single precision, whose rounding may depend on the place in the batch.
+        pd.testing.assert_frame_equal(parts, whole, rtol=0, atol=1e-5)
 
 
 # --- The same rows in another form -----------------------------------------------------------------------

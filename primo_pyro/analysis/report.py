@@ -13,6 +13,7 @@ from html import escape
 from os import PathLike
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -128,7 +129,8 @@ def write_report(findings: Findings, place: str | PathLike[str]) -> Path:
     if path.suffix.lower() not in (".html", ".htm"):
         path /= "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = page(f"The worth of {findings.modality}", (section(findings) for section in SECTIONS))
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
+        text = page(f"The worth of {findings.modality}", (section(findings) for section in SECTIONS))
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -232,22 +234,33 @@ def _rows(f: Findings) -> str:
 
 def _card(f: Findings, i: int) -> str:
     row = int(f.cards[i])
-    label = row if f.labels is None else f.labels[row]
     v = f.gap["impact_missing"].to_numpy()
-    bars = picture(
-        plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {label}"
-    )
 
     def as_text(p: np.ndarray) -> str:
-        return f"{escape(str(f.classes[int(p.argmax())]))} ({p.max():.2f})"
+        return f"{f.classes[int(p.argmax())]} ({p.max():.2f})"
 
-    return f"""<article class=card><h3>Row {escape(str(label))}</h3>
-<p>V = {v[row]:.2f}, rank {1 + int((v > v[row]).sum()):,} of {len(v):,}</p>{bars}
-<dl><dt>Predicted when hidden</dt><dd>{as_text(f.missing[row])}</dd>
-<dt>When revealed</dt><dd>{as_text(f.complete[row])}</dd>
-<dt>True label</dt><dd>{escape(str(f.y[row]))}</dd>
-<dt>Changed by</dt><dd>{f.gap["realised_change"].iloc[row]:.2f}</dd></dl></article>
-"""
+    said = {
+        "Predicted when hidden": as_text(f.missing[row]),
+        "When revealed": as_text(f.complete[row]),
+        "True label": str(f.y[row]),
+        "Changed by": f"{f.gap['realised_change'].iloc[row]:.2f}",
+    }
+    lines = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in said.items())
+    return (
+        f"<article class=card><h3>Row {escape(_name(f, row))}</h3>\n<p>V = {v[row]:.2f}, rank "
+        f"{1 + int((v > v[row]).sum()):,} of {len(v):,}</p>{_bars(f, i)}\n<dl>{lines}</dl></article>\n"
+    )
+
+
+def _bars(f: Findings, i: int) -> str:
+    """The picture of a card."""
+    row = int(f.cards[i])
+    v, about = f.gap["impact_missing"].iloc[row], f"row {_name(f, row)}"
+    return picture(plots.label_shares_bars, f.shares.iloc[i], v, f.y[row], size=(3.6, 2.5), about=about)
+
+
+def _name(f: Findings, row: int) -> str:
+    return str(row if f.labels is None else f.labels[row])
 
 
 # --- All rows as they came -------------------------------------------------------------------------------
