@@ -67,7 +67,7 @@ def findings_of(
         impact=impact_frame(revealed.impact, outcome),
         gap=gap,
         cards=cards,
-        shares=shares(rows[cards].drop(*names)),
+        shares=shares(rows[cards].drop(*names)) if len(cards) else pd.DataFrame(columns=classes),
         labels=rows.row_labels,
         found=_found(clf, x, classes),
     )

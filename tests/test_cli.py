@@ -301,6 +301,22 @@ def test_errors_of_files(place, tmp_path):
     assert "pid" in error_of("predict", place / "model", place / "new.csv", "--id", "pud")
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("primo_pyro.cli.commands.fitted", lambda *_: pytest.fail("trained"))
+    (tmp_path / "notes.txt").touch()
+    fit = ["fit", place / "train.csv", "--label", "died", *FLAGS, "--out"]
+    assert "holds files and no model" in error_of(*fit, tmp_path)
+    assert "is a file" in error_of(*fit, tmp_path / "notes.txt")
+    assert "notes.txt" in error_of(*fit, tmp_path / "notes.txt" / "model")
+
+
+def test_a_report_of_one_row(place, tmp_path):
+    complete = patients(120, seed=1).dropna()
+    complete.head(1).to_csv(tmp_path / "one.csv", index=False)
+    run("report", place / "model", tmp_path / "one.csv", "--label", "died", "--out", tmp_path / "r.html")
+    assert "1 rows" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_errors_of_columns_and_rows_name_them(place, tmp_path):
     train = place / "train.csv"
     message = fit_error(train, "--label", "die")
@@ -333,6 +349,7 @@ def test_errors_of_settings(place, tmp_path):
     assert "budget is -1" in error_of(*rank, "--budget", "-1")
     train = place / "train.csv"
     assert "calibrate is 1.0" in fit_error(train, "--label", "died", "--calibrate", 1)
+    assert "seed is -1" in fit_error(train, "--label", "died", "--seed", -1)
     assert "outcome is 'numbers'" in fit_error(train, "--label", "died", "--outcome", "numbers")
     assert "--outcome number" in fit_error(train, "--label", "days")
     assert "No label" in fit_error(train)

@@ -6,7 +6,7 @@ import errno
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import pandas as pd
 import typer
@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.cli import demo as digits
 from primo_pyro.cli.settings import Settings, parse_blocks, parse_costs, parse_options, read_settings
-from primo_pyro.cli.tables import Model, load_model, of_file, read_labels, read_rows, write_rows
+from primo_pyro.cli.tables import Model, check_folder, load_model, of_file, read_labels, read_rows, write_rows
 from primo_pyro.cli.words import checked_in_words, fitted_in_words, labels_in_words, one_line
 from primo_pyro.cli.work import check_costs, fitted, impacts, predictions, ranked, reader_of
 from primo_pyro.errors import DataFileError, ModalityError, PrimoError, PrimoWarning, SettingsError
@@ -33,11 +33,17 @@ class Shell(TyperGroup):
             warnings.showwarning = _note
             try:
                 return super().invoke(ctx)
-            except (PrimoError, OSError) as error:
-                if isinstance(error, OSError) and error.errno == errno.EPIPE:  # as of "| head"
+            except PrimoError as error:
+                self._fail(error)
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # as of "| head"
                     raise
-                typer.echo(f"primo-pyro: {one_line(error)}", err=True)
-                raise typer.Exit(1) from error
+                self._fail(f"{error.filename or 'A file'}: {error.strerror or error}. Name another place.")
+
+    @staticmethod
+    def _fail(message: object) -> NoReturn:
+        typer.echo(f"primo-pyro: {one_line(message)}", err=True)
+        raise typer.Exit(1)
 
 
 def _note(message: Warning | str, *where: Any, **more: Any) -> None:
@@ -147,6 +153,7 @@ def fit(
         outcome=outcome,
         na=na,
     )
+    check_folder(out)
     frame = read_rows(table, settings.id)
     model = fitted(frame, settings, table)
     model.save(out)

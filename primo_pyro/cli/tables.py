@@ -12,13 +12,13 @@ from typing import IO
 import pandas as pd
 
 from primo_pyro.classifier import PrimoClassifier
-from primo_pyro.errors import DataFileError, PrimoError, SettingsError
+from primo_pyro.errors import DataFileError, PrimoError, SavedModelError, SettingsError
 from primo_pyro.identity import listed
-from primo_pyro.persistence import SETTINGS
+from primo_pyro.persistence import MANIFEST, SETTINGS
 from primo_pyro.regressor import PrimoRegressor
 from primo_pyro.table_files import PARQUET, kind_of_file, read_table, require_parquet
 
-__all__ = ["Model", "load_model", "of_file", "read_labels", "read_rows", "write_rows"]
+__all__ = ["Model", "check_folder", "load_model", "of_file", "read_labels", "read_rows", "write_rows"]
 
 Model = PrimoClassifier | PrimoRegressor
 TEXT = {"csv": ",", "tsv": "\t", "txt": "\t"}  # suffix to what parts columns
@@ -110,6 +110,24 @@ def write_rows(frame: pd.DataFrame, path: Path | None, id: str | None) -> None:
 
 def _write_text(frame: pd.DataFrame, stream: IO[str], sep: str) -> None:
     frame.to_csv(stream, sep=sep, index=False, lineterminator="\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before the work, a folder that a model will not be written into.
+
+    Raises
+    ------
+    SavedModelError
+        Where it is a file, or holds files and no model.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise SavedModelError(
+            f"{folder} holds files and no model; expected a new or empty folder, or a saved model. Name "
+            "another one."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise SavedModelError(f"{folder} is a file; expected a folder. Name another one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
 
 
 def load_model(folder: Path) -> Model:

@@ -83,6 +83,10 @@ def fitted(frame: pd.DataFrame, settings: Settings, path: Path) -> Model:
         raise SettingsError(
             f"calibrate is {settings.calibrate}; expected a share from 0 to below 1. Correct --calibrate."
         )
+    if not 0 <= settings.seed < 2**31:
+        raise SettingsError(
+            f"seed is {settings.seed}; expected a number from 0 to 2**31 - 1. Correct --seed."
+        )
     train, held_out = frame, frame[:0]
     if settings.calibrate:
         common = settings.outcome != "number" and y.value_counts().min() > 1
