@@ -153,8 +153,7 @@ def train(
     """
     device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
-    # foreach gives the numbers of the default, in less time.
-    optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, foreach=True)
+    optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, fused=True)
     average = Average(loss, schedule.averaging)
     state = State()
     identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])

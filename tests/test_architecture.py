@@ -33,7 +33,7 @@ FLOORS = (
     {"protocols": ["program.protocols"]},
     {"model": ["program.model"], "guide": ["program.guide"], "objective": ["program.objective"]},
     {"regulariser": ["program.regulariser"]},
-    {"loss": ["program.loss"]},
+    {"loss": ["program.loss", "program.stacked"]},
     {"program": ["program"]},
     {"labels": ["labels"], "draws": ["draws"], "training": ["training"]},
     {"prediction": ["prediction"], "estimator": ["estimator"]},
