@@ -82,7 +82,8 @@ class Average:
 
     def __init__(self, loss: nn.Module, decay: float):
         self.decay, self.steps = decay, 0
-        self.parameters = [p.detach() for p in loss.parameters()]  # the same memory
+        self.trained = list(loss.parameters())
+        self.parameters = [p.detach() for p in self.trained]  # the same memory
         self.values = [p.clone() for p in self.parameters]
 
     def update(self) -> None:
@@ -209,7 +210,7 @@ def _run_epoch(
     loss.train()
     # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
     batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
-    sums: dict[str, Tensor] = {}
+    of_steps: dict[str, list[Tensor]] = {}
     for step, rows in enumerate(batches):
         progress = (epoch + step / len(batches)) / schedule.max_epochs
         strength = min(1.0, progress / warm_up) if warm_up else 1.0
@@ -231,12 +232,12 @@ def _run_epoch(
             )
         optimiser.zero_grad()
         mean_loss.backward()
-        nn.utils.clip_grad_norm_(loss.parameters(), schedule.clip_norm)
+        nn.utils.clip_grad_norm_(average.trained, schedule.clip_norm)
         optimiser.step()
         average.update()
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0) + value * len(rows)
-    means = {name: (value / len(x)).item() for name, value in sums.items()}
+            of_steps.setdefault(name, []).append(value * len(rows))
+    means = {name: (torch.stack(values).sum() / len(x)).item() for name, values in of_steps.items()}
     return {**means, "learning_rate": schedule.rate((epoch + 1) / schedule.max_epochs)}
 
 
