@@ -299,7 +299,7 @@ class NetworkEstimator(ModalityEstimator):
     hidden_dim: int = 64
     dropout: float = 0.0
     max_epochs: int = Schedule.max_epochs
-    batch_size: int = Schedule.batch_size
+    batch_size: int | None = Schedule.batch_size
     learning_rate: float = Schedule.learning_rate
     weight_decay: float = Schedule.weight_decay
     clip_norm: float = Schedule.clip_norm

@@ -27,7 +27,7 @@ from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.loss import Loss, LossParts
 
-__all__ = ["Average", "Schedule", "State", "WarmUp", "train"]
+__all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Schedule:
     steps, fewer at first; with 0, those of the last step. Kept is the latest epoch whose validation loss is
     not above the smallest one by more than a standard error of the difference, row by row: what few rows
     cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
+    Without a ``batch_size`` it is that of `batch_size_for`.
     """
 
     max_epochs: int = 60
-    batch_size: int = 128
+    batch_size: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
@@ -52,6 +53,17 @@ class Schedule:
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def batch_size_for(rows: int) -> int:
+    """Rows in a batch where none are given: a power of two from 16 to 512, for some 50 to 100 steps an epoch.
+
+    Few rows are not seen in a handful of steps, and many do not take more steps than they need.
+
+    >>> [batch_size_for(rows) for rows in (300, 2_000, 9_000, 30_000, 1_000_000)]
+    [16, 32, 128, 512, 512]
+    """
+    return int(2 ** np.clip(round(math.log2(max(rows, 1) / 64)), 4, 9))
 
 
 @dataclass
@@ -209,7 +221,8 @@ def _run_epoch(
 ) -> dict[str, float]:
     loss.train()
     # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
-    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
+    size = schedule.batch_size or batch_size_for(len(x))
+    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / size))
     of_steps: dict[str, list[Tensor]] = {}
     for step, rows in enumerate(batches):
         progress = (epoch + step / len(batches)) / schedule.max_epochs
