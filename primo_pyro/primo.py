@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from primo_pyro.diagnosis import diagnose, warn_of_failures
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
+from primo_pyro.held_out import Rows
 from primo_pyro.labels import labels_of
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.persistence import load_estimator, save_estimator
@@ -168,13 +169,17 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     def _make_loss(self) -> nn.Module:
         return Loss(self.model_, self.guide_, objective=self._objective())
 
-    def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
-    ) -> None:
+    def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
         self.__dict__.pop("impact_calibrators_", None)  # they belong to the parameters of before
-        super()._train(x, y, x_val, y_val, warm=warm)
+        super()._train(rows, held_out, warm=warm)
         self.diagnosis_ = diagnose(
-            self.model_, x, y, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=self.seed_
+            self.model_,
+            rows.x,
+            rows.y,
+            held_out.x,
+            held_out.y,
+            num_samples=VALIDATION_SAMPLES,
+            seed=self.seed_,
         )
         warn_of_failures(self.diagnosis_, stacklevel=3)
 

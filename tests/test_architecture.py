@@ -35,7 +35,7 @@ FLOORS = (
     {"regulariser": ["program.regulariser"]},
     {"loss": ["program.loss"]},
     {"program": ["program"]},
-    {"labels": ["labels"], "draws": ["draws"], "training": ["training"]},
+    {"labels": ["labels"], "draws": ["draws"], "training": ["training"], "held_out": ["held_out"]},
     {"prediction": ["prediction"], "estimator": ["estimator"]},
     {"analysis": ["analysis.*"]},
     {"diagnosis": ["diagnosis"], "persistence": ["persistence"], "questions": ["questions"]},
