@@ -29,6 +29,7 @@ from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.training import Schedule, train
+from primo_pyro.weights import row_weights
 
 __all__ = ["ClassesMixin", "ModalityEstimator", "NetworkEstimator"]
 
@@ -90,15 +91,19 @@ class ModalityEstimator(BaseEstimator, ABC):
         self,
         x: RowsLike,
         y: ArrayLike,
-        validation: tuple[RowsLike, ArrayLike] | None,
+        validation: tuple[RowsLike, ArrayLike] | tuple[RowsLike, ArrayLike, ArrayLike] | None,
         groups: ArrayLike | None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         warm = self.warm_start and hasattr(self, "model_")
         if not warm:
             self._forget()
         seed = self._draw_seed()
         x, codes = self._learn_rows(x, y, warm)
-        rows = Rows(x, codes)
+        of_class = self._class_weights(codes)
+        rows = Rows(
+            x, codes, row_weights(sample_weight, len(x), None if of_class is None else of_class[codes])
+        )
         given = codes_of_groups(groups, len(rows))
         self.seed_ = seed
         if validation is None:
@@ -107,7 +112,9 @@ class ModalityEstimator(BaseEstimator, ABC):
             x_val = self._of_known_shapes(self._as_modalities(validation[0], reset=False))
             y_val = self.labels_.encode(validation[1])
             _check_lengths(x_val, y_val)
-            parts = [(rows, Rows(x_val, y_val))]
+            by_class = None if of_class is None else of_class[y_val]
+            weights = row_weights(validation[2] if len(validation) == 3 else None, len(x_val), by_class)
+            parts = [(rows, Rows(x_val, y_val, weights))]
         warn_of_absent_classes(
             self.labels_.classes_of(codes),
             [self.labels_.classes_of(held_out.y) for _, held_out in parts],
@@ -125,6 +132,10 @@ class ModalityEstimator(BaseEstimator, ABC):
 
     def _outcome_class(self) -> type[Outcome]:
         return Categorical
+
+    def _class_weights(self, codes: np.ndarray) -> np.ndarray | None:
+        """What a row of each class counts ``[C]``, from the encoded training labels; None: all the same."""
+        return None
 
     def _usable(self, x: Modalities) -> np.ndarray:
         """Booleans ``[N]``: the rows that the method can be trained on."""
@@ -359,10 +370,11 @@ class NetworkEstimator(ModalityEstimator):
             program,
             rows.x,
             rows.y,
+            weights=rows.weights,
             schedule=Schedule(**{f.name: getattr(self, f.name) for f in fields(Schedule)}),
             seed=self.seed_,
             warm_up=self.warm_up,
-            score=(lambda: self._validation_scores(held_out.x, held_out.y)) if len(held_out) else None,
+            score=(lambda: self._weighted_scores(held_out)) if len(held_out) else None,
             callbacks=self.callbacks,
             checkpoint=self.checkpoint,
             verbose=self.verbose,
@@ -379,6 +391,12 @@ class NetworkEstimator(ModalityEstimator):
     @abstractmethod
     def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
         """Numbers of the N validation rows, whose means the history has; ``val_log_loss`` decides."""
+
+    def _weighted_scores(self, held_out: Rows) -> dict[str, np.ndarray]:
+        scores, weights = self._validation_scores(held_out.x, held_out.y), held_out.weights
+        if weights is not None and weights.any():
+            scores["val_log_loss"] = scores["val_log_loss"] * (weights / weights.mean())
+        return scores
 
     def _device(self) -> torch.device:
         return torch.device(

@@ -162,6 +162,44 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
     # --- Training ----------------------------------------------------------------------------------------
 
+    def fit(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | tuple[RowsLike, ArrayLike, ArrayLike] | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train on rows ``x`` with labels ``y`` ``[N]``.
+
+        Parameters
+        ----------
+        x
+            `Modalities`, a mapping of blocks, or an array ``[N, F]`` (one modality named ``"x"``).
+        y
+            One label a row.
+        validation
+            Rows and labels that choose the epoch, in place of ``validation_fraction``; and, as a third, what
+            each of them counts.
+        groups
+            A value a row, as the patient's name: rows of one group are trained on or held out together.
+        sample_weight
+            What each row counts ``[N]``, in all terms of the objective and in the choice of the epoch: a row
+            of weight 2 counts as two alike. Only ratios matter: the mean is set to 1.
+
+        Raises
+        ------
+        ModalityError, LabelError, RowError
+            For whatever cannot be trained on, before training starts.
+
+        Warns
+        -----
+        FewRowsWarning
+            Where no validation row has one of the classes.
+        """
+        return self._fit(x, y, validation, groups, sample_weight)
+
     @property
     def warm_up(self) -> float:
         return self._objective().warm_up

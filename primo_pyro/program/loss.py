@@ -139,26 +139,41 @@ class Loss(nn.Module):
         self.strength = 1.0
         self.parts: dict[str, Tensor] = {}
 
-    def forward(self, x: Modalities | Representations, y: Tensor) -> Tensor:
+    def forward(self, x: Modalities | Representations, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of a batch; ``weights`` ``[B]`` are what each row counts."""
         model, objective = self.training_model.model, self.training_model.objective
         h = encode(model, x)  # once, for model, guide and R
         if len(model.optional) > 1:
             h = h.ask(asked_at_random(model, h))
         priors = priors_of(model, h)
         terms = self.training_model.terms(h, y, priors)
+        if weights is not None:
+            terms = {name: weights * term for name, term in terms.items()}
         self.parts = {name: term.detach().mean() for name, term in terms.items()}
         rest = self.strength * sum(term.sum() for term in terms.values())
         guide = self.bound.guide
         if objective.elbo == "mean_field" or not (
             is_package_story(model) and type(guide).forward is PrimoGuide.forward
         ):
-            return self.bound(h, y) + rest
+            return _bound_of_programs(self.bound, h, y, weights) + rest
         own, bound = cast(PrimoGuide, guide), cast(ImportanceELBO | TraceELBO, self.bound.elbo)
         ratios, log_p = log_ratios(model, own, h, y, priors, objective.num_particles)
-        self.parts |= {f"kl_z_{name}": -ratio.detach().mean() for name, ratio in ratios.items()}
-        self.parts["nll_y"] = -log_p.detach().mean()
+        counts = 1.0 if weights is None else weights
+        self.parts |= {f"kl_z_{name}": -(counts * ratio.detach()).mean() for name, ratio in ratios.items()}
+        self.parts["nll_y"] = -(counts * log_p.detach()).mean()
         log_weights = log_p + self.strength * sum(ratios.values())
-        return rest - bound.average(log_weights, partial(model.something_absent, h)).sum()
+        return rest - (counts * bound.average(log_weights, partial(model.something_absent, h))).sum()
+
+
+def _bound_of_programs(bound: Any, h: Representations, y: Tensor, weights: Tensor | None) -> Tensor:
+    """The negative bound of any programs by one of Pyro's ELBO modules, summed over weighted rows."""
+    if weights is None:
+        return bound(h, y)
+    if isinstance(bound.elbo, ImportanceELBO):  # a row's bound is no sum over its sites
+        return bound(h, y, row_weights=weights)
+    counts = weights > 0  # a scale of 0 is refused
+    with poutine.mask(mask=counts), poutine.scale(scale=weights.where(counts, 1.0)):
+        return bound(h, y)
 
 
 def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
