@@ -121,7 +121,8 @@ class ModalityEstimator(BaseEstimator, ABC):
             self.labels_.names_of_classes,
             stacklevel=3,
         )
-        self._train(*(self._only_usable(part) for part in parts[0]), warm=warm)
+        usable = [(self._only_usable(train), self._only_usable(held_out)) for train, held_out in parts]
+        self._train_each(usable, warm=warm)
         return self
 
     # --- What a method says ------------------------------------------------------------------------------
@@ -132,6 +133,11 @@ class ModalityEstimator(BaseEstimator, ABC):
 
     def _outcome_class(self) -> type[Outcome]:
         return Categorical
+
+    def _train_each(self, parts: Sequence[tuple[Rows, Rows]], *, warm: bool) -> None:
+        """Train on the training and validation rows of each fit, of which there is one as a rule."""
+        ((rows, held_out),) = parts
+        self._train(rows, held_out, warm=warm)
 
     def _class_weights(self, codes: np.ndarray) -> np.ndarray | None:
         """What a row of each class counts ``[C]``, from the encoded training labels; None: all the same."""

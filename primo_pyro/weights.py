@@ -59,7 +59,7 @@ def row_weights(
     if of_classes is not None:
         weights = weights * of_classes
     if not weights.any():
-        raise RowError(f"All of {rows} rows have weight 0; expected some that count. Raise their weights.")
+        raise RowError(f"The weights of all {rows} rows are zero; expected some above. Raise them.")
     return weights / weights.mean()
 
 

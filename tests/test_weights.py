@@ -106,7 +106,7 @@ def test_weights_have_mean_one():
         ([[1], [1], [1]], r"shape \[3, 1\]"),
         ([1, -2, 1], "is -2 in row 1 and unusable in 1 of 3 rows"),
         ([1, 1, np.nan], "is nan in row 2"),
-        ([0, 0, 0], "All of 3 rows have weight 0"),
+        ([0, 0, 0], "weights of all 3 rows are zero"),
         (["a", "b", "c"], "cannot be read as numbers"),
     ],
 )

@@ -172,7 +172,7 @@ def _bound_of_programs(bound: Any, h: Representations, y: Tensor, weights: Tenso
     if isinstance(bound.elbo, ImportanceELBO):  # a row's bound is no sum over its sites
         return bound(h, y, row_weights=weights)
     counts = weights > 0  # a scale of 0 is refused
-    with poutine.mask(mask=counts), poutine.scale(scale=weights.where(counts, 1.0)):
+    with poutine.mask(mask=cast(Any, counts)), poutine.scale(scale=weights.where(counts, 1.0)):
         return bound(h, y)
 
 
