@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,9 +17,11 @@ from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
 from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin
+from primo_pyro.labels import ClassLabels
 from primo_pyro.modalities import RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
+from primo_pyro.weights import class_weights
 
 __all__ = ["PrimoClassifier"]
 
@@ -39,6 +42,11 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         ``"categorical"``: one of C classes. ``"ordinal"``: one of C ordered classes, in sorted order or that
         of ordered pandas categories. ``"multilabel"``: several binary labels, ``y`` ``[N, L]`` of 0 and 1. Or
         a class of your own, made of the label's size: a subclass of an outcome of `primo_pyro.program`.
+    class_weight
+        What a row of each class counts, as in scikit-learn: a mapping of classes to positive numbers,
+        ``"balanced"``, or None; it multiplies ``sample_weight``. Predictions, V and whatever else are then
+        those of the population with these weights, where a rare class is less rare: they rank as before, but
+        are no frequencies.
     **others
         See `primo_pyro.primo.PrimoEstimator` and `primo_pyro.estimator.NetworkEstimator`.
 
@@ -68,6 +76,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     """
 
     outcome: str | type[Outcome] = "categorical"
+    class_weight: Mapping[Any, float] | str | None = None
 
     def _outcome_class(self) -> type[Outcome]:
         if not isinstance(self.outcome, str):
@@ -78,6 +87,14 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "class. Choose one of them; for numbers use PrimoRegressor."
             )
         return outcome_named(self.outcome)
+
+    def _class_weights(self, codes: np.ndarray) -> np.ndarray | None:
+        if self.class_weight is not None and not isinstance(self.labels_, ClassLabels):
+            raise LabelError(
+                f"class_weight is {self.class_weight!r} with the outcome {self.outcome!r}; expected one "
+                "class a row. Leave it out, and weight rows by sample_weight."
+            )
+        return class_weights(self.class_weight, self.classes_, self.labels_.decode(codes))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -18,6 +18,7 @@ __all__ = [
     "OverfitWarning",
     "PrimoError",
     "PrimoWarning",
+    "RowError",
     "SavedModelError",
     "ToleranceWarning",
     "TrainingError",
@@ -35,6 +36,10 @@ class ModalityError(PrimoError, ValueError):
 
 class LabelError(PrimoError, ValueError):
     """The labels cannot be used, or were not among the training classes."""
+
+
+class RowError(PrimoError, ValueError):
+    """Weights or groups of rows cannot be used."""
 
 
 class DrawsError(PrimoError, ValueError):

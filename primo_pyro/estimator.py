@@ -24,10 +24,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning
+from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_absent_classes
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.training import Schedule, train
+from primo_pyro.weights import row_weights
 
 __all__ = ["ClassesMixin", "ModalityEstimator", "NetworkEstimator"]
 
@@ -52,7 +54,14 @@ class ModalityEstimator(BaseEstimator, ABC):
     history_: pd.DataFrame
     model_: Any  # the kind of method says what it is
 
-    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
+    def fit(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train on rows ``x`` with labels ``y`` ``[N]``.
 
         Parameters
@@ -63,37 +72,76 @@ class ModalityEstimator(BaseEstimator, ABC):
             One label a row.
         validation
             Rows and labels that choose the epoch, in place of ``validation_fraction``.
+        groups
+            A value a row, as the patient's name: rows of one group are trained on or held out together.
 
         Raises
         ------
-        ModalityError, LabelError
+        ModalityError, LabelError, RowError
             For whatever cannot be trained on, before training starts.
+
+        Warns
+        -----
+        FewRowsWarning
+            Where no validation row has one of the classes.
         """
+        return self._fit(x, y, validation, groups)
+
+    def _fit(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | tuple[RowsLike, ArrayLike, ArrayLike] | None,
+        groups: ArrayLike | None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         warm = self.warm_start and hasattr(self, "model_")
         if not warm:
             self._forget()
         seed = self._draw_seed()
         x, codes = self._learn_rows(x, y, warm)
+        of_class = self._class_weights(codes)
+        rows = Rows(
+            x, codes, row_weights(sample_weight, len(x), None if of_class is None else of_class[codes])
+        )
+        given = codes_of_groups(groups, len(rows))
+        self.seed_ = seed
         if validation is None:
-            x, codes, x_val, y_val = self._split_off(x, codes, seed)
+            parts = self._split(rows, given)
         else:
             x_val = self._of_known_shapes(self._as_modalities(validation[0], reset=False))
             y_val = self.labels_.encode(validation[1])
             _check_lengths(x_val, y_val)
-        self.seed_ = seed
-        self._train(*self._only_usable(x, codes), *self._only_usable(x_val, y_val), warm=warm)
+            by_class = None if of_class is None else of_class[y_val]
+            weights = row_weights(validation[2] if len(validation) == 3 else None, len(x_val), by_class)
+            parts = [(rows, Rows(x_val, y_val, weights))]
+        warn_of_absent_classes(
+            self.labels_.classes_of(codes),
+            [self.labels_.classes_of(held_out.y) for _, held_out in parts],
+            self.labels_.names_of_classes,
+            stacklevel=3,
+        )
+        usable = [(self._only_usable(train), self._only_usable(held_out)) for train, held_out in parts]
+        self._train_each(usable, warm=warm)
         return self
 
     # --- What a method says ------------------------------------------------------------------------------
 
     @abstractmethod
-    def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
-    ) -> None:
+    def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
         """Train on rows and encoded labels; the validation rows may be none. Sets ``model_``."""
 
     def _outcome_class(self) -> type[Outcome]:
         return Categorical
+
+    def _train_each(self, parts: Sequence[tuple[Rows, Rows]], *, warm: bool) -> None:
+        """Train on the training and validation rows of each fit, of which there is one as a rule."""
+        ((rows, held_out),) = parts
+        self._train(rows, held_out, warm=warm)
+
+    def _class_weights(self, codes: np.ndarray) -> np.ndarray | None:
+        """What a row of each class counts ``[C]``, from the encoded training labels; None: all the same."""
+        return None
 
     def _usable(self, x: Modalities) -> np.ndarray:
         """Booleans ``[N]``: the rows that the method can be trained on."""
@@ -187,24 +235,21 @@ class ModalityEstimator(BaseEstimator, ABC):
                 )
         return tuple(sorted(optional))
 
-    def _split_off(
-        self, x: Modalities, y: np.ndarray, seed: int
-    ) -> tuple[Modalities, np.ndarray, Modalities, np.ndarray]:
-        """Training and validation rows; every class keeps at least one training row."""
-        order = np.random.default_rng(seed).permutation(len(y))
-        spare = order[~self.labels_.first_of_each(y[order])]
-        held_out = np.sort(spare[: int(self.validation_fraction * len(y))])
-        kept = np.setdiff1d(np.arange(len(y)), held_out)
-        return x[kept], y[kept], x[held_out], y[held_out]
+    def _split(self, rows: Rows, groups: np.ndarray | None) -> list[tuple[Rows, Rows]]:
+        """Training and validation rows of each fit, one as a rule."""
+        held = held_out_rows(
+            rows.x, self.labels_.classes_of(rows.y), self.validation_fraction, self.seed_, groups
+        )
+        return [(rows[np.setdiff1d(np.arange(len(rows)), held)], rows[held])]
 
-    def _only_usable(self, x: Modalities, y: np.ndarray) -> tuple[Modalities, np.ndarray]:
-        usable = self._usable(x)
-        if len(x) and not usable.any():
+    def _only_usable(self, rows: Rows) -> Rows:
+        usable = self._usable(rows.x)
+        if len(rows) and not usable.any():
             raise ModalityError(
-                f"None of {len(x)} rows has every modality ({', '.join(x.names)}), and "
+                f"None of {len(rows)} rows has every modality ({', '.join(rows.x.names)}), and "
                 f"{type(self).__name__} is trained on such rows alone. Bring complete rows."
             )
-        return (x, y) if usable.all() else (x[usable], y[usable])
+        return rows if usable.all() else rows[usable]
 
     def _as_known_rows(self, x: RowsLike) -> Modalities:
         """Rows as in training; patterns of absence that no training row had are warned about."""
@@ -275,7 +320,8 @@ class NetworkEstimator(ModalityEstimator):
     max_epochs, batch_size, learning_rate, weight_decay, clip_norm, patience
         See `primo_pyro.training.Schedule`.
     validation_fraction
-        Share of the training rows held out to choose the epoch; 0 trains on all, to the last epoch.
+        Share of the training rows held out to choose the epoch, alike in classes and in what is absent; 0
+        trains on all, to the last epoch.
     warm_start
         Whether ``fit`` goes on from the parameters of the last ``fit``.
     checkpoint
@@ -318,24 +364,23 @@ class NetworkEstimator(ModalityEstimator):
         """Share of training during which KL terms and factors rise to full weight."""
         return 0.0
 
-    def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
-    ) -> None:
+    def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
         if not warm:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
-                self._build(x)
+                self._build(rows.x)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed_ + 1)  # the networks were drawn from the seed itself
             program = self._make_loss()
         self.history_ = train(
             program,
-            x,
-            y,
+            rows.x,
+            rows.y,
+            weights=rows.weights,
             schedule=Schedule(**{f.name: getattr(self, f.name) for f in fields(Schedule)}),
             seed=self.seed_,
             warm_up=self.warm_up,
-            score=(lambda: self._validation_scores(x_val, y_val)) if len(x_val) else None,
+            score=(lambda: self._weighted_scores(held_out)) if len(held_out) else None,
             callbacks=self.callbacks,
             checkpoint=self.checkpoint,
             verbose=self.verbose,
@@ -352,6 +397,12 @@ class NetworkEstimator(ModalityEstimator):
     @abstractmethod
     def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
         """Numbers of the N validation rows, whose means the history has; ``val_log_loss`` decides."""
+
+    def _weighted_scores(self, held_out: Rows) -> dict[str, np.ndarray]:
+        scores, weights = self._validation_scores(held_out.x, held_out.y), held_out.weights
+        if weights is not None and weights.any():
+            scores["val_log_loss"] = scores["val_log_loss"] * (weights / weights.mean())
+        return scores
 
     def _device(self) -> torch.device:
         return torch.device(

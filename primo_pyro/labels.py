@@ -52,9 +52,15 @@ class Labels(ABC):
     def make(self, outcome: type[Outcome]) -> Outcome:
         """The outcome for these labels."""
 
-    def first_of_each(self, codes: np.ndarray) -> np.ndarray:
-        """Booleans ``[N]``: rows that must stay among the training rows, so that every class has one."""
-        return np.zeros(len(codes), bool)
+    def classes_of(self, codes: np.ndarray) -> np.ndarray:
+        """Booleans ``[N, C]``: the rows of each class; of L labels the rows with each, then those without;
+        of numbers ``[N, 0]``."""
+        return np.zeros((len(codes), 0), bool)
+
+    @property
+    def names_of_classes(self) -> list[object]:
+        """What the columns of `classes_of` stand for."""
+        return []
 
 
 @dataclass
@@ -100,10 +106,12 @@ class ClassLabels(Labels):
     def make(self, outcome: type[Outcome]) -> Outcome:
         return outcome(len(self.classes))
 
-    def first_of_each(self, codes: np.ndarray) -> np.ndarray:
-        first = np.zeros(len(codes), bool)
-        first[np.unique(codes, return_index=True)[1]] = True
-        return first
+    def classes_of(self, codes: np.ndarray) -> np.ndarray:
+        return codes[:, None] == np.arange(len(self.classes))
+
+    @property
+    def names_of_classes(self) -> list[object]:
+        return self.classes.tolist()
 
 
 @dataclass
@@ -181,6 +189,13 @@ class IndicatorLabels(Labels):
     def names_of_columns(self) -> np.ndarray:
         """What the columns of predicted probabilities stand for."""
         return self.names
+
+    def classes_of(self, codes: np.ndarray) -> np.ndarray:
+        return np.hstack([codes == 1, codes == 0])
+
+    @property
+    def names_of_classes(self) -> list[object]:
+        return [*self.names, *(f"not {name}" for name in self.names)]
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         return values.astype(int)

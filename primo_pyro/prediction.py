@@ -7,13 +7,14 @@ kept: memory grows neither with rows nor, until the draws of a single row pass 2
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import Tensor
 
 from primo_pyro.draws import (
@@ -25,6 +26,7 @@ from primo_pyro.draws import (
     standard_normal_points,
 )
 from primo_pyro.errors import ToleranceWarning
+from primo_pyro.members import Members, seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.outcomes import Categorical, Outcome
@@ -60,6 +62,9 @@ class Summary:
         modalities too. On complete rows it is the paper's V_complete, which should be small.
     log_likelihood
         log of the average of p(y | x_o, z) ``[N]``, where labels were given; None otherwise.
+    disagreement
+        Of several members: expected distance ``[N]`` of a member's prediction from the average over members,
+        what the model does not know, whatever is absent; None of one.
     """
 
     prediction: np.ndarray
@@ -69,6 +74,7 @@ class Summary:
     information_gain: np.ndarray
     spread: np.ndarray
     log_likelihood: np.ndarray | Any = None  # None without labels; who gave labels need not ask
+    disagreement: np.ndarray | Any = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -82,9 +88,40 @@ class Summary:
         joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
         return Summary(*joined)
 
+    @staticmethod
+    def of_members(members: Sequence[Summary], outcome: Outcome) -> Summary:
+        """The summary of an average over members, from that of each on the same rows.
+
+        What is about absence is the average of what each member says: a draw is compared with its own
+        member's prediction, since latents of different members have nothing in common.
+
+        >>> yes, no = (summarise_draws(torch.eye(2)[[c, c]][:, None]) for c in (0, 1))  # certain, and opposed
+        >>> both = Summary.of_members([yes, no], Categorical(2))
+        >>> both.prediction, both.impact, both.disagreement
+        (array([[0.5, 0.5]]), array([0.]), array([0.5]))
+        """
+
+        def mean(name: str) -> np.ndarray:
+            return np.mean([getattr(member, name) for member in members], axis=0)
+
+        prediction = mean("prediction")
+        likelihood = None
+        if members[0].log_likelihood is not None:
+            likelihood = logsumexp([m.log_likelihood for m in members], axis=0) - np.log(len(members))
+        return Summary(
+            prediction=prediction,
+            impact=mean("impact"),
+            impact_se=np.sqrt(np.square([m.impact_se for m in members]).sum(0)) / len(members),
+            flip=mean("flip"),
+            information_gain=mean("information_gain"),
+            spread=mean("spread"),
+            log_likelihood=likelihood,
+            disagreement=np.mean([outcome.distance(m.prediction, prediction) for m in members], axis=0),
+        )
+
 
 def summarise(
-    model: Story,
+    model: Story | Members,
     x: Modalities | Representations,
     y: Tensor | None = None,
     *,
@@ -99,7 +136,7 @@ def summarise(
     Parameters
     ----------
     model
-        A `PrimoModel`.
+        A `PrimoModel`, or `Members`, of each of which K draws are made.
     y
         Labels of the N rows as the model takes them, for their likelihood.
     num_samples
@@ -112,6 +149,14 @@ def summarise(
     max_cells
         Rows times draws worked on at a time; it bounds memory.
     """
+    if isinstance(model, Members):
+        settings: dict[str, Any] = {"num_samples": num_samples, "kind": kind, "max_cells": max_cells}
+        seeds = (seed_of_member(seed, member) for member in range(len(model)))
+        about = about if about is None or isinstance(about, Mapping) else tuple(about)
+        parts = [
+            summarise(m, x, y, seed=s, about=about, **settings) for m, s in zip(model, seeds, strict=True)
+        ]
+        return Summary.of_members(parts, model.outcome)
     if about is not None and not isinstance(about, Mapping):
         about = dict.fromkeys(about, np.ones(len(x), bool))
     with _evaluated(model):
@@ -132,7 +177,7 @@ def summarise(
 
 
 def summarise_until(
-    model: Story, x: Modalities, tolerance: float, *, num_samples: int, **settings: Any
+    model: Story | Members, x: Modalities, tolerance: float, *, num_samples: int, **settings: Any
 ) -> Summary:
     """`summarise`, with draws doubled for the rows whose standard error of V is above ``tolerance``.
 

@@ -22,7 +22,7 @@ from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.prediction import Summary, summarise, summarise_until
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["EACH", "Asked", "ImpactQuestions"]
+__all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of"]
 
 Asked = str | Iterable[str] | None  # a modality, a set of them, or None: all that is absent
 EACH = "each"
@@ -104,6 +104,10 @@ class ImpactQuestions(ModalityEstimator):
         if frame is None or not rows.all():
             like = self._drawn_impact(x[:1], (), None) if frame is None else frame
             every = pd.DataFrame(0.0, index=np.arange(len(x)), columns=like.columns)
+            if "disagreement" in like:  # whatever is absent
+                every.loc[~rows, "disagreement"] = self._drawn_impact(x[~rows], (), None)[
+                    "disagreement"
+                ].array
             if frame is not None:
                 every.loc[rows] = frame.to_numpy()
             frame = every
@@ -177,7 +181,7 @@ class ImpactQuestions(ModalityEstimator):
         remaining = summarise(self.model_, x, **self._drawn(), about=())
         return Revealed(before.prediction, after.prediction, impact, remaining.spread)
 
-    def calibrate_impact(self, x: RowsLike, y: object = None, modality: Asked = None) -> Self:
+    def calibrate_impact(self, x: RowsLike | None = None, y: object = None, modality: Asked = None) -> Self:
         """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
 
         A monotone map from V to the realised change (`primo_pyro.analysis.calibration.ImpactCalibrator`) is
@@ -188,7 +192,8 @@ class ImpactQuestions(ModalityEstimator):
         ----------
         x
             Rows that were not trained on; some hundreds at least. For each modality those that have it serve;
-            what else is absent stays absent.
+            what else is absent stays absent. None: training rows, each by the member that held it out; with
+            several members ``fit`` has done so already.
         y
             Not looked at: predictions before and after are compared with each other, not with labels.
         modality
@@ -198,7 +203,7 @@ class ImpactQuestions(ModalityEstimator):
         Raises
         ------
         ModalityError
-            Where no row has the modality, or nothing is optional.
+            Where no row has the modality, nothing is optional, or no rows are given and none were held out.
 
         Warns
         -----
@@ -207,8 +212,11 @@ class ImpactQuestions(ModalityEstimator):
         """
         check_is_fitted(self, "model_")
         self._require_optional()
-        x = self._as_known_rows(x)
         names = self._optional_names(modality)
+        if x is None:
+            self.impact_calibrators_ = self._out_of_fold_calibrators(names)
+            return self
+        x = self._as_known_rows(x)
         calibrators = dict(getattr(self, "impact_calibrators_", {})) if names is not None else {}
         sets = [names] if names is not None else [(m,) for m in self.optional_]
         for about in sets:
@@ -229,15 +237,11 @@ class ImpactQuestions(ModalityEstimator):
             raise ModalityError(
                 f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
             )
-        if len(x) < FEW_ROWS:
-            warnings.warn(
-                f"Few rows have {what}: {len(x)}; expected some hundreds. The expected change of so few is "
-                "mostly chance. Pass more rows that have it.",
-                FewRowsWarning,
-                stacklevel=3,
-            )
-        gap = impact_gap(self._reveal(x, about), self.model_.outcome)
-        return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
+        return calibrator_of(impact_gap(self._reveal(x, about), self.model_.outcome), what)
+
+    @abstractmethod
+    def _out_of_fold_calibrators(self, names: tuple[str, ...] | None) -> dict[str | None, ImpactCalibrator]:
+        """What V has meant on training rows, each by the member that held it out."""
 
     def _with_expected_change(
         self,
@@ -422,3 +426,21 @@ class ImpactQuestions(ModalityEstimator):
 def _key(about: tuple[str, ...]) -> str:
     """Of a set in ``impact_calibrators_``."""
     return " + ".join(about)
+
+
+def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
+    """From the frame of `primo_pyro.analysis.impact.impact_gap` of rows that have ``what``.
+
+    Warns
+    -----
+    FewRowsWarning
+        Where they are fewer than 50.
+    """
+    if len(gap) < FEW_ROWS:
+        warnings.warn(
+            f"Few rows have {what}: {len(gap)}; expected some hundreds. The expected change of so few is "
+            "mostly chance. Pass more rows that have it.",
+            FewRowsWarning,
+            stacklevel=4,
+        )
+    return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])

@@ -120,6 +120,7 @@ def train(
     x: Modalities,
     y: np.ndarray,
     *,
+    weights: np.ndarray | None = None,
     schedule: Schedule,
     seed: int,
     warm_up: float = 0.0,
@@ -137,6 +138,8 @@ def train(
         rule, one of Pyro's ELBO modules.
     x, y
         Training rows, and labels ``[N]`` as the loss takes them.
+    weights
+        What each row counts ``[N]``, passed to the loss as a third argument; None: all the same.
     seed
         Decides the order of rows and every draw.
     warm_up
@@ -166,10 +169,11 @@ def train(
     """
     device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
+    counts = None if weights is None else torch.as_tensor(weights, dtype=torch.float, device=device)
     optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, fused=True)
     average = Average(loss, schedule.averaging)
     state = State()
-    identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])
+    identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y, weights)])
     if checkpoint is not None and Path(checkpoint).exists():
         state = _resume(checkpoint, identity, loss, average, optimiser)
 
@@ -185,7 +189,7 @@ def train(
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
-            row = _run_epoch(loss, average, x, labels, optimiser, schedule, warm_up, state.epoch)
+            row = _run_epoch(loss, average, x, labels, counts, optimiser, schedule, warm_up, state.epoch)
             state.epoch += 1
             with average.in_place():
                 scores = score() if score else {}
@@ -214,6 +218,7 @@ def _run_epoch(
     average: Average,
     x: Modalities,
     labels: Tensor,
+    counts: Tensor | None,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     warm_up: float,
@@ -232,7 +237,8 @@ def _run_epoch(
         if isinstance(loss, Loss):
             loss.strength = strength
         with LossParts() as reader, WarmUp(strength):
-            mean_loss = loss(x[rows], labels[rows]) / len(rows)
+            weights = () if counts is None else (counts[rows],)
+            mean_loss = loss(x[rows], labels[rows], *weights) / len(rows)
         terms = loss.parts if isinstance(loss, Loss) else {}
         parts = {"loss": mean_loss.detach(), **reader.parts, **terms}
         if not torch.isfinite(mean_loss):
@@ -271,13 +277,15 @@ def _has_stopped(state: State, schedule: Schedule) -> bool:
     return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
 
 
-def _fingerprint(loss: nn.Module, x: Modalities, y: np.ndarray) -> list:
-    """Cheap to compute, and different for other networks, rows or labels."""
+def _fingerprint(loss: nn.Module, x: Modalities, y: np.ndarray, weights: np.ndarray | None) -> list:
+    """Cheap to compute, and different for other networks, rows, labels or weights."""
+    places = 1 + np.arange(len(y)) % 997
     return [
         repr(loss),
         len(x),
         {name: [list(x.values[name].shape), int(x.present[name].sum())] for name in x.names},
-        float((np.asarray(y, float).reshape(len(y), -1).T * (1 + np.arange(len(y)) % 997)).sum()),
+        float((np.asarray(y, float).reshape(len(y), -1).T * places).sum()),
+        None if weights is None else float((weights * places).sum()),
     ]
 
 

@@ -25,7 +25,8 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
         ``impact`` (V), ``impact_se``, ``impact_normalised`` (V over the outcome's largest V, so that tasks
         with different numbers of classes compare), ``flip_probability`` (where labels can be counted) and
         ``information_gain`` in nats. All are about what is absent: 0 where nothing is. ``spread`` is that of
-        single draws over all latents, those of present modalities too.
+        single draws over all latents, those of present modalities too. With several members also
+        ``disagreement``: the expected distance of a member's prediction from the average over members.
     """
     columns = {
         "impact": summary.impact,
@@ -37,6 +38,8 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
     }
     if outcome.decide(summary.prediction) is None:
         del columns["flip_probability"]
+    if summary.disagreement is not None:
+        columns["disagreement"] = summary.disagreement
     return pd.DataFrame(columns)
 
 

@@ -38,6 +38,7 @@ from sklearn.preprocessing import StandardScaler
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
+from primo_pyro.held_out import Rows
 from primo_pyro.modalities import Modalities, RowsLike
 
 __all__ = ["MAX_FEATURES", "BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
@@ -108,18 +109,16 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     validation_fraction: float = 0.1
     random_state: int | np.random.RandomState | None = None
 
-    def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
-    ) -> None:
-        table = self._learn_features(x, y)
-        self.model_ = self._booster().fit(table, y)
+    def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
+        table = self._learn_features(rows.x, rows.y)
+        self.model_ = self._booster().fit(table, rows.y)
         self.history_ = pd.DataFrame({"epoch": np.arange(1, self.model_.n_iter_ + 1)})
-        if len(x_val):
+        if len(held_out):
             labels = range(len(self.classes_))
-            staged = self.model_.staged_predict_proba(self._features(x_val))
-            self.history_["val_log_loss"] = [log_loss(y_val, p, labels=labels) for p in staged]
+            staged = self.model_.staged_predict_proba(self._features(held_out.x))
+            self.history_["val_log_loss"] = [log_loss(held_out.y, p, labels=labels) for p in staged]
             best = int(self.history_["val_log_loss"].argmin()) + 1
-            self.model_ = self._booster(max_iter=best).fit(table, y)  # the same trees, up to the best
+            self.model_ = self._booster(max_iter=best).fit(table, rows.y)  # the same trees, up to the best
 
     def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""
@@ -185,12 +184,19 @@ class ImputationClassifier(BoostedClassifier):
     n_neighbors: int = 10
     max_reference_rows: int = 5_000
 
-    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
+    def fit(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         if self.imputer not in (None, "mean", "iterative", "knn"):
             raise ValueError(
                 f'imputer is {self.imputer!r}; expected "mean", "iterative", "knn" or None. Choose one.'
             )
-        return super().fit(x, y, validation)
+        return super().fit(x, y, validation, groups=groups)
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         if self.imputer == "iterative":

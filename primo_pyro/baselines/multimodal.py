@@ -56,10 +56,17 @@ class MultimodalClassifier(NetworkClassifier):
     rows: str = "complete"
     learning_rate: float = 1e-2
 
-    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
+    def fit(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         if self.rows not in ("complete", "all"):
             raise ValueError(f'rows is {self.rows!r}; expected "complete" or "all". Choose one of them.')
-        return super().fit(x, y, validation)
+        return super().fit(x, y, validation, groups=groups)
 
     def _usable(self, x: Modalities) -> np.ndarray:
         return x.complete if self.rows == "complete" else super()._usable(x)

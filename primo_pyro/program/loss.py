@@ -147,25 +147,31 @@ class Loss(nn.Module):
         self.strength = 1.0
         self.parts: dict[str, Tensor] = {}
 
-    def forward(self, x: Modalities | Representations, y: Tensor) -> Tensor:
+    def forward(self, x: Modalities | Representations, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of a batch; ``weights`` ``[B]`` are what each row counts."""
         model, objective, guide = self.training_model.model, self.training_model.objective, self.bound.guide
         h = encode(model, x)  # once, for model, guide and R
         if len(model.optional) > 1:
             h = h.ask(asked_at_random(model, h))
         if objective.elbo == "mean_field" or not can_be_stacked(model, guide):
             terms = self.training_model.terms(h, y)
+            if weights is not None:
+                terms = {name: weights * term for name, term in terms.items()}
             self.parts = {name: term.detach().mean() for name, term in terms.items()}
             rest = self.strength * sum(term.sum() for term in terms.values())
-            return self.bound(h, y) + rest
+            return _bound_of_programs(self.bound, h, y, weights) + rest
         stacked = Stacked(cast(PrimoModel, model), cast(PrimoGuide, guide), h, objective)
         terms, ratios, log_p = stacked.terms(y)
         if len(self.training_model.heads):
             terms["auxiliary"] = self.training_model.auxiliary(h, y)
-        bound = cast(ImportanceELBO | TraceELBO, self.bound.elbo)
+        elbo = cast(ImportanceELBO | TraceELBO, self.bound.elbo)
         log_weights = log_p + self.strength * ratios.sum(0)
+        bound = elbo.average(log_weights, lambda: stacked.something_absent)
+        if weights is not None:
+            terms = {name: weights * term for name, term in terms.items()}
+            ratios, log_p, bound = weights * ratios, weights * log_p, weights * bound
         self.parts = self._means(terms, ratios, log_p)
-        rest = self.strength * sum(term.sum() for term in terms.values())
-        return rest - bound.average(log_weights, lambda: stacked.something_absent).sum()
+        return self.strength * sum(term.sum() for term in terms.values()) - bound.sum()
 
     @torch.no_grad()
     def _means(self, terms: dict[str, Tensor], ratios: Tensor, log_p: Tensor) -> dict[str, Tensor]:
@@ -179,6 +185,17 @@ class Loss(nn.Module):
                 owners = encoders if part == "auxiliary" else latents
                 named |= {f"{part}_{o}": mean for o, mean in zip(owners, term.mean(1).unbind(), strict=True)}
         return named | {"nll_y": -log_p.mean()}
+
+
+def _bound_of_programs(bound: Any, h: Representations, y: Tensor, weights: Tensor | None) -> Tensor:
+    """The negative bound of any programs by one of Pyro's ELBO modules, summed over weighted rows."""
+    if weights is None:
+        return bound(h, y)
+    if isinstance(bound.elbo, ImportanceELBO):  # a row's bound is no sum over its sites
+        return bound(h, y, row_weights=weights)
+    counts = weights > 0  # a scale of 0 is refused
+    with poutine.mask(mask=cast(Any, counts)), poutine.scale(scale=weights.where(counts, 1.0)):
+        return bound(h, y)
 
 
 def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:

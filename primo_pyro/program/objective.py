@@ -143,8 +143,10 @@ class ImportanceELBO(Trace_ELBO):
         penalised = bound + self.spread_penalty * (log_weights.mean(0) - bound)
         return torch.where(something_absent(), bound, penalised)
 
-    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative bound, summed over rows."""
+    def differentiable_loss(
+        self, model: Any, guide: Any, *args: Any, row_weights: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        """The negative bound, summed over rows, or over rows times ``row_weights`` ``[B]``."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces
         log_weights = cast(
@@ -152,7 +154,8 @@ class ImportanceELBO(Trace_ELBO):
         )  # [K, B] or [B]
         if log_weights.dim() == 1:
             log_weights = log_weights[None]
-        return -self.average(log_weights, lambda: model.something_absent(*args)).sum()
+        bound = self.average(log_weights, lambda: model.something_absent(*args))
+        return -(bound if row_weights is None else row_weights * bound).sum()
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound as a number."""
