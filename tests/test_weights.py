@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from primo_pyro import Modalities, Objective, PrimoClassifier, PrimoModel, PrimoRegressor
 from primo_pyro.data import make_xor
 from primo_pyro.errors import CheckpointError, LabelError, RowError
-from primo_pyro.program import Loss
+from primo_pyro.program import Loss, stacked
 from primo_pyro.weights import class_weights, row_weights
 from tests.conftest import make_program, make_rows
 
@@ -36,6 +36,11 @@ def _without_noise(monkeypatch):
         torch.distributions.Normal,
         "rsample",
         lambda self, shape=(): self.loc.expand(self._extended_shape(shape)),
+    )
+    monkeypatch.setattr(
+        stacked.Normals,
+        "draws",
+        lambda self, num_draws: self.loc[:, None].expand(-1, num_draws, *self.loc.shape[1:]),
     )
 
 
