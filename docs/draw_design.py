@@ -32,6 +32,12 @@ FRONT = "primo_pyro"  # the package's own __init__
 # What each room is for, and its colour.
 ROOMS = {
     "errors": ("what can be wrong with what a user brings", "grey"),
+    "identity": ("which row is which, and which column", "grey"),
+    "blocks": ("one block of values, read or refused", "grey"),
+    "columns": ("what a column of a table is", "grey"),
+    "table_files": ("tables of files", "grey"),
+    "tables": ("tables as they are, made modalities", "grey"),
+    "door": ("rows and labels checked together", "grey"),
     "modalities": ("rows: values and presence of each modality", "grey"),
     "data": ("data sets, one file each", "grey"),
     "program": ("the probabilistic program and its loss", "blue"),

@@ -15,6 +15,7 @@ from primo_pyro.program.loss import TrainingModel
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Objective
 from primo_pyro.regressor import PrimoRegressor
+from primo_pyro.tables import TableReader, read_table
 
 if TYPE_CHECKING:
     from primo_pyro import baselines, data
@@ -33,10 +34,12 @@ __all__ = [
     "PrimoGuide",
     "PrimoModel",
     "PrimoRegressor",
+    "TableReader",
     "TrainingModel",
     "__version__",
     "baselines",
     "data",
+    "read_table",
 ]
 
 

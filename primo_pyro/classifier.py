@@ -16,11 +16,12 @@ from sklearn.utils import Tags
 from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
 from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
 from primo_pyro.errors import LabelError, PrimoError
-from primo_pyro.estimator import ClassesMixin
+from primo_pyro.estimator import ClassesMixin, labelled_rows
 from primo_pyro.labels import ClassLabels
-from primo_pyro.modalities import RowsLike
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
+from primo_pyro.questions import labelled
 from primo_pyro.weights import class_weights
 
 __all__ = ["PrimoClassifier"]
@@ -144,9 +145,13 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         Returns
         -------
         DataFrame
-            A line per cluster of draws: ``row, cluster, weight, label, p_<class>...``.
+            A line per cluster of draws: ``row`` (its label), ``cluster, weight, label, p_<class>...``.
         """
         x = self._as_known_rows(x)
+        return labelled(self._clusters(x, **settings), x)
+
+    def _clusters(self, x: Modalities, **settings: Any) -> pd.DataFrame:
+        """Plausible labels by the positions of rows."""
         outcome = self.model_.outcome
         return joined(
             plausible_labels(parameters, self.classes_, outcome=outcome, **settings)
@@ -159,9 +164,11 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         By ``"count"`` of clusters, as in the paper, or by their ``"weight"``; ``settings`` are those of
         `plausible_labels`. Of several labels at once there is a column for each combination that occurs.
         """
-        frame = self.plausible_labels(x, **settings)
+        x = self._as_known_rows(x)
+        frame = self._clusters(x, **settings)
         several = self.model_.outcome.name == "multilabel"
-        return label_shares(frame, sorted(frame["label"].unique()) if several else self.classes_, by=by)
+        shares = label_shares(frame, sorted(frame["label"].unique()) if several else self.classes_, by=by)
+        return shares.set_axis(x.row_labels)
 
     # --- What impact means -------------------------------------------------------------------------------
 
@@ -170,11 +177,13 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
         ``total, aleatoric, resolvable``, see `primo_pyro.analysis.impact.uncertainty`.
         """
+        x = self._as_known_rows(x)
         summary = self.summarise(x)
-        return uncertainty(summary.probabilities, summary.information_gain, self.model_.outcome)
+        frame = uncertainty(summary.probabilities, summary.information_gain, self.model_.outcome)
+        return frame.set_axis(x.row_labels)
 
     def report(
-        self, x: RowsLike, y: ArrayLike, folder: str | PathLike[str], modality: str | None = None
+        self, x: RowsLike, y: ArrayLike | str, folder: str | PathLike[str], modality: str | None = None
     ) -> Path:
         """Write one HTML page about what the optional modalities are worth on these rows.
 
@@ -184,7 +193,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         Parameters
         ----------
         x, y
-            Complete rows and their labels ``[N]``, not trained on.
+            Complete rows and their labels ``[N]``, or the name of a column of ``x``; not trained on.
         folder
             Where ``report.html`` goes.
         modality
@@ -209,7 +218,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "The report tells of one label a row; this model has several. Fit a model for the label in "
                 "question, or use predictive_impact and impact_gap."
             )
-        x = self._as_known_rows(x)
+        x, y = labelled_rows(self, x, y)
         revealed = self._reveal(x, modality)
         hidden = self._optional_names(modality) or self.optional_
         gap = impact_gap(revealed, self.model_.outcome)

@@ -20,6 +20,7 @@ __all__ = [
     "PrimoWarning",
     "RowError",
     "SavedModelError",
+    "TableWarning",
     "ToleranceWarning",
     "TrainingError",
     "UnseenPatternWarning",
@@ -80,6 +81,10 @@ class ToleranceWarning(PrimoWarning):
 
 class UnseenPatternWarning(PrimoWarning):
     """Rows have a pattern of absence that no training row had."""
+
+
+class TableWarning(PrimoWarning):
+    """Columns of a table that nothing can be learnt of were left out, or a block may be read otherwise."""
 
 
 class FewRowsWarning(PrimoWarning):

@@ -18,36 +18,43 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning
+from primo_pyro.door import align_labels, split_labels, warn_of_shapes
+from primo_pyro.errors import ModalityError, RowError, UnseenPatternWarning
 from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_absent_classes
+from primo_pyro.identity import Names
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.outcomes import Categorical, Outcome
+from primo_pyro.tables import Blocks, TableReader
 from primo_pyro.training import Schedule, train
 from primo_pyro.weights import row_weights
 
-__all__ = ["ClassesMixin", "ModalityEstimator", "NetworkEstimator"]
+__all__ = ["ClassesMixin", "ModalityEstimator", "NetworkEstimator", "labelled_rows"]
 
 
 class ModalityEstimator(BaseEstimator, ABC):
     """Base of all estimators: from rows and labels as users bring them to training and validation rows.
 
     A subclass stores ``validation_fraction`` and ``random_state``, and trains in ``_train``. Fitting learns
-    ``labels_``, ``shapes_``, ``optional_``, ``patterns_`` and ``seed_``.
+    ``labels_``, ``shapes_``, ``columns_``, ``optional_``, ``patterns_`` and ``seed_``; with ``blocks`` also
+    ``reader_``.
     """
 
+    blocks: Blocks | TableReader | None = None  # None: rows come as blocks already
     optional: Sequence[str] | None = None  # None: whatever is absent in some training row
     warm_start: bool = False
     validation_fraction: float
     random_state: int | np.random.RandomState | None
 
     labels_: Labels
+    reader_: TableReader  # where blocks were given
     shapes_: dict[str, tuple[int, ...]]
+    columns_: dict[str, Names]
     optional_: tuple[str, ...]
     patterns_: set[tuple[str, ...]]
     seed_: int
@@ -57,8 +64,8 @@ class ModalityEstimator(BaseEstimator, ABC):
     def fit(
         self,
         x: RowsLike,
-        y: ArrayLike,
-        validation: tuple[RowsLike, ArrayLike] | None = None,
+        y: ArrayLike | str,
+        validation: tuple[RowsLike, ArrayLike | str] | None = None,
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
@@ -67,9 +74,11 @@ class ModalityEstimator(BaseEstimator, ABC):
         Parameters
         ----------
         x
-            `Modalities`, a mapping of blocks, or an array ``[N, F]`` (one modality named ``"x"``).
+            `Modalities`, a mapping of blocks, or an array ``[N, F]`` (one modality named ``"x"``). With
+            ``blocks``, a DataFrame.
         y
-            One label a row.
+            One label a row, or the name of a column of ``x``. A Series is put into the order of the rows, see
+            `primo_pyro.identity`.
         validation
             Rows and labels that choose the epoch, in place of ``validation_fraction``.
         groups
@@ -99,21 +108,23 @@ class ModalityEstimator(BaseEstimator, ABC):
         if not warm:
             self._forget()
         seed = self._draw_seed()
-        x, codes = self._learn_rows(x, y, warm)
+        given_rows, given_labels = split_labels(x, y)
+        x, codes = self._learn_rows(given_rows, given_labels, warm)
         of_class = self._class_weights(codes)
-        rows = Rows(
-            x, codes, row_weights(sample_weight, len(x), None if of_class is None else of_class[codes])
-        )
-        given = codes_of_groups(groups, len(rows))
+        sample_weight = x.align("sample_weight", sample_weight, RowError)
+        weights = row_weights(sample_weight, len(x), None if of_class is None else of_class[codes])
+        rows = Rows(x, codes, weights)
+        given = codes_of_groups(x.align("groups", groups, RowError), len(rows))
         self.seed_ = seed
         if validation is None:
             parts = self._split(rows, given)
         else:
-            x_val = self._of_known_shapes(self._as_modalities(validation[0], reset=False))
-            y_val = self.labels_.encode(validation[1])
-            _check_lengths(x_val, y_val)
+            given_rows, given_labels = split_labels(*validation[:2])
+            x_val = self._of_known_shapes(self._as_modalities(given_rows, reset=False))
+            y_val = self.labels_.encode(align_labels(x_val, given_labels))
             by_class = None if of_class is None else of_class[y_val]
-            weights = row_weights(validation[2] if len(validation) == 3 else None, len(x_val), by_class)
+            given_weights = validation[2] if len(validation) == 3 else None
+            weights = row_weights(x_val.align("weights", given_weights, RowError), len(x_val), by_class)
             parts = [(rows, Rows(x_val, y_val, weights))]
         warn_of_absent_classes(
             self.labels_.classes_of(codes),
@@ -178,7 +189,9 @@ class ModalityEstimator(BaseEstimator, ABC):
             x = self._of_known_shapes(x)
         labels = self.labels_ if warm else None
         if y is not None:
-            _check_lengths(x, y)
+            y = align_labels(x, y)
+        if not warm:
+            warn_of_shapes(x, getattr(self, "encoders", None))
         for name in x.names:
             if not x.present[name].any():
                 raise ModalityError(
@@ -200,14 +213,49 @@ class ModalityEstimator(BaseEstimator, ABC):
             self.labels_ = labels
             self.optional_, self.patterns_ = optional, patterns
             self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
+            self.columns_ = dict(x.columns)
         return x, codes
 
+    def read(self, x: RowsLike) -> Modalities:
+        """Rows as the fitted estimator reads them, for picking rows by what they have.
+
+        >>> from primo_pyro import PrimoClassifier
+        >>> frame = pd.DataFrame({"age": [71, 40, 55, 63], "lactate": [1.2, np.nan, 0.8, 0.9]})
+        >>> clf = PrimoClassifier(blocks={"history": "age", "blood": "lactate"}, max_epochs=1, random_state=0)
+        >>> x = clf.fit(frame, [1, 0, 0, 1]).read(frame)
+        >>> x[x.present["blood"]]
+        Modalities(3 rows: blood [1] in all, history [1] in all)
+        """
+        check_is_fitted(self, "model_")
+        return self._of_known_shapes(self._as_modalities(x, reset=False))
+
     def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
+        if self.blocks is not None:
+            return self._read_table(x, validate["reset"])
         if isinstance(x, Modalities):
             return x
+        if isinstance(x, pd.DataFrame):
+            return self._read_frame(x, validate["reset"])
         if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
             return Modalities(x)
         return Modalities({"x": validate_data(self, x, dtype=np.float32, **validate)})
+
+    def _read_table(self, x: RowsLike, reset: bool) -> Modalities:
+        """By the columns of ``blocks``, learnt where ``reset``."""
+        if not reset:
+            return x if isinstance(x, Modalities) else self.reader_.transform(x)
+        blocks = self.blocks
+        self.reader_ = clone(blocks) if isinstance(blocks, TableReader) else TableReader(cast(Blocks, blocks))
+        return self.reader_.fit_transform(x)
+
+    def _read_frame(self, x: pd.DataFrame, reset: bool) -> Modalities:
+        """A DataFrame of numbers as one modality, with scikit-learn's names of what was learnt of it."""
+        rows = Modalities({"x": x})
+        if reset:
+            self.n_features_in_ = x.shape[1]
+            if all(isinstance(name, str) for name in x.columns):
+                self.feature_names_in_ = np.asarray(x.columns, object)
+        return rows
 
     def _optional_of(self, x: Modalities, warm: bool) -> tuple[str, ...]:
         """The modalities that may be absent, in alphabetical order."""
@@ -258,7 +306,8 @@ class ModalityEstimator(BaseEstimator, ABC):
         counts = _patterns(x)
         unknown = sorted(pattern for pattern in counts if pattern not in self.patterns_)
         if unknown:
-            what = " or ".join("only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown)
+            some = ["only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown[:3]]
+            what = " or ".join([*some, *(["others"] if len(unknown) > 3 else [])])
             warnings.warn(
                 f"{sum(counts[pattern] for pattern in unknown)} of {len(x)} rows have {what} present, as no "
                 "training row had; the model never learnt from rows like these. Drop modalities in training "
@@ -278,6 +327,8 @@ class ModalityEstimator(BaseEstimator, ABC):
                     f"Unknown modality {name!r} in {len(x)} rows; the model was trained on "
                     f"{', '.join(self.shapes_)}. Correct the name, or leave it out."
                 )
+        x = x.in_columns(self.columns_)
+        for name in x.names:
             shape = x.values[name].shape[1:]
             if x.present[name].any() and shape != self.shapes_[name]:
                 raise ModalityError(
@@ -306,6 +357,11 @@ class ClassesMixin(ClassifierMixin):
         p = self.predict_proba(x)
         return self.labels_.decode(p.argmax(axis=1))
 
+    def score(self, x: RowsLike, y: ArrayLike | str, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy, of labels or of a column's name as in ``fit``."""
+        x, y = labelled_rows(cast(ModalityEstimator, self), x, y)
+        return super().score(x, y, sample_weight)
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class NetworkEstimator(ModalityEstimator):
@@ -322,6 +378,9 @@ class NetworkEstimator(ModalityEstimator):
     validation_fraction
         Share of the training rows held out to choose the epoch, alike in classes and in what is absent; 0
         trains on all, to the last epoch.
+    blocks
+        Which columns of a DataFrame make up each modality, names or patterns (``{"labs": ["lab_*"]}``), or a
+        `primo_pyro.tables.TableReader`. Everything then takes DataFrames: texts, missing cells and all.
     warm_start
         Whether ``fit`` goes on from the parameters of the last ``fit``.
     checkpoint
@@ -352,6 +411,7 @@ class NetworkEstimator(ModalityEstimator):
     patience: int | None = Schedule.patience
     averaging: float = Schedule.averaging
     validation_fraction: float = 0.1
+    blocks: Blocks | TableReader | None = None
     warm_start: bool = False
     checkpoint: str | PathLike[str] | None = None
     callbacks: Sequence[Callable[[dict[str, float]], object]] = ()
@@ -410,11 +470,13 @@ class NetworkEstimator(ModalityEstimator):
         )
 
 
-def _check_lengths(x: Modalities, y: ArrayLike) -> None:
-    shape = np.asarray(y).shape
-    rows = shape[0] if shape else 0
-    if len(x) != rows:
-        raise LabelError(f"x has {len(x)} rows and y {rows} labels; expected one label a row. Correct y.")
+def labelled_rows(
+    estimator: ModalityEstimator, x: RowsLike, y: ArrayLike | str
+) -> tuple[Modalities, ArrayLike]:
+    """Rows as a fitted estimator reads them, and their labels in the same order."""
+    rows, labels = split_labels(x, y)
+    known = estimator.read(rows)
+    return known, align_labels(known, labels)
 
 
 def _patterns(x: Modalities) -> dict[tuple[str, ...], int]:

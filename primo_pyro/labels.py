@@ -148,7 +148,7 @@ class IndicatorLabels(Labels):
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
-        values = np.asarray(_given(y))
+        values = np.asarray(_without_gaps(_given(y)))
         if values.ndim != 2 or values.shape[1] == 0:
             raise LabelError(
                 f"y has shape {list(values.shape)}; expected [rows, labels] of 0 and 1. Give a column to "
@@ -220,7 +220,7 @@ class NumberLabels(Labels):
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
-        values = _one_a_row(_given(y), "For several numbers fit a regressor to each.")
+        values = _one_a_row(_without_gaps(_given(y)), "For several numbers fit a regressor to each.")
         try:
             values = values.astype(float)
         except (TypeError, ValueError) as error:
@@ -269,8 +269,24 @@ def _given(y: ArrayLike | None) -> Any:
     return y
 
 
+def _without_gaps(y: Any) -> Any:
+    """Labels that are no masked array, or one in which nothing is masked."""
+    if np.ma.isMaskedArray(y):
+        masked = np.asarray(np.ma.getmaskarray(y)).reshape(len(y), -1).any(1)
+        if masked.any():
+            raise LabelError(
+                f"{int(masked.sum())} of {len(y)} labels are masked (first: row {int(masked.argmax())}); "
+                "expected a label in each row. Leave these rows out: x[~mask], y[~mask] with "
+                "mask = np.ma.getmaskarray(y)."
+            )
+        return y.data
+    return y
+
+
 def _as_classes(labels: ArrayLike) -> np.ndarray:
-    y = _given(labels)
+    y = _without_gaps(_given(labels))
+    if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
+        y = y.iloc[:, 0]  # as an array of the frame, nullable integers would become floats
     if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():
         y = y.to_numpy(y.dtype.numpy_dtype)  # scikit-learn makes floats of nullable integers and booleans
     y = _one_a_row(y, 'For several binary labels at once set outcome="multilabel".')

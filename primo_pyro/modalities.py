@@ -1,7 +1,7 @@
 """Modalities: named blocks of values with explicit presence, the one way in for missing data.
 
-Nothing behind it looks at NaN again: a value is present or absent, and an encoder receives only the rows in
-which its modality is present.
+Whether a modality is present in a row is decided here, once. An encoder receives only the rows in which its
+modality is present; single values may be missing in them (NaN), for encoders that take it.
 """
 
 from __future__ import annotations
@@ -13,35 +13,44 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from primo_pyro.errors import ModalityError
+from primo_pyro.blocks import LARGEST, as_booleans, check_name, read_blocks, stacked
+from primo_pyro.errors import ModalityError, PrimoError
+from primo_pyro.identity import Names, aligned, index_of, order_of_columns
 
 __all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike"]
 
-LARGEST = np.finfo(np.float32).max  # networks compute in single precision
 RandomState = int | np.random.Generator | None  # what numpy.random.default_rng takes; None: fresh entropy
 
 
 class Modalities:
     """Several kinds of data about the same N rows, each present or absent in each row.
 
+    Rows and columns keep their names: see `primo_pyro.identity` for the one rule.
+
     Parameters
     ----------
     blocks
-        Mapping from a modality's name to its values: an array, a tensor, a DataFrame or nested lists of
-        shape ``[N, ...]`` (``[N]`` is read as ``[N, 1]``), or ``None`` for a modality that is absent in
-        every row. A row whose values are all NaN is absent. Bytes (``uint8``) are kept as bytes; an
-        encoder sees them divided by 255. With ``columns``, one DataFrame.
+        Mapping from a modality's name to its values: an array, a tensor, a DataFrame of numbers or nested
+        lists of shape ``[N, ...]`` (``[N]`` is read as ``[N, 1]``), or ``None`` for a modality that is absent
+        in every row. A row whose values are all NaN is absent. Bytes (``uint8``) are kept as bytes; an
+        encoder sees them divided by 255. A table with texts is read by `primo_pyro.tables.TableReader`.
     present
         Mapping from names to booleans of shape ``[N]``, True where the modality is present. For a modality
         named here the values of absent rows are never looked at.
-    columns
-        With one DataFrame as ``blocks``: which of its columns make up each modality.
+    index
+        Labels of the rows, such as patients' numbers. None: those of the first block that has an index.
+
+    Attributes
+    ----------
+    index : pandas Index, or None where nothing that came in had labels
+    columns : dict from the modalities that came as a DataFrame to the names of their columns
 
     Raises
     ------
     ModalityError
-        Where blocks differ in length, a present row is partly NaN or infinite, values are not numbers,
-        or ``present`` does not fit. The message names modality, number of rows and cure.
+        Where blocks differ in length or in the labels of their rows, a present row is infinite or has no
+        value, values are not numbers, or ``present`` does not fit. The message names modality, number of
+        rows and cure.
 
     Examples
     --------
@@ -54,61 +63,40 @@ class Modalities:
     >>> x[x.present["sound"]]
     Modalities(2 rows: image [8, 8] in all, sound [1] in all)
 
-    A table, with the columns of each modality:
+    Rows are matched by their labels:
 
     >>> import pandas as pd
-    >>> frame = pd.DataFrame({"age": [71, 40], "heart_rate": [90.0, None], "lactate": [1.2, None]})
-    >>> Modalities(frame, columns={"history": ["age"], "first_day": ["heart_rate", "lactate"]})
-    Modalities(2 rows: history [1] in all, first_day [2] in 1)
+    >>> age = pd.Series([71, 40], index=["ann", "bob"])
+    >>> lactate = pd.Series([1.2, np.nan], index=["bob", "ann"])
+    >>> x = Modalities({"history": age, "blood": lactate})
+    >>> x.index.tolist(), x.present["blood"]
+    (['ann', 'bob'], array([False,  True]))
     """
 
     def __init__(
         self,
-        blocks: Mapping[str, ArrayLike | None] | pd.DataFrame,
+        blocks: Mapping[str, ArrayLike | None],
         present: Mapping[str, ArrayLike] | None = None,
         *,
-        columns: Mapping[str, Iterable[str]] | None = None,
+        index: ArrayLike | None = None,
     ):
-        if isinstance(blocks, pd.DataFrame):
-            blocks = _split_columns(blocks, columns)
-        elif columns is not None:
-            raise ModalityError(
-                f"columns was given with blocks of type {type(blocks).__name__}; expected one DataFrame. "
-                "Pass the DataFrame as blocks, or leave columns out."
-            )
-        if not isinstance(blocks, Mapping) or not blocks:
-            raise ModalityError(
-                f"blocks is {type(blocks).__name__} ({blocks!r:.60}); expected a mapping from names to "
-                "values, "
-                'with at least one entry. Write Modalities({"x": values}).'
-            )
-        present = dict(present or {})
-        for name in (*blocks, *present):
-            _check_name(name, known=blocks)
-        given = {name: None if v is None else _as_array(name, v) for name, v in blocks.items()}
-        rows = _common_length(given, present)
+        self.values: dict[str, np.ndarray]
+        self.present: dict[str, np.ndarray]
+        self.index: pd.Index | None
+        self.columns: dict[str, Names]
+        self.values, self.present, self.index, self.columns = read_blocks(blocks, present, index)
 
-        self.values: dict[str, np.ndarray] = {}
-        self.present: dict[str, np.ndarray] = {}
-        for name, values in given.items():
-            if values is None:
-                if np.any(present.get(name, False)):
-                    raise ModalityError(
-                        f"Modality {name!r} is None, and present says that {int(np.sum(present[name]))} rows "
-                        "have it; expected none. Pass its values, or leave it out of present."
-                    )
-                self.values[name] = np.zeros((rows, 0), np.float32)
-                self.present[name] = np.zeros(rows, bool)
-            else:
-                presence = _as_booleans(f"present[{name!r}]", present[name]) if name in present else None
-                self.values[name] = values
-                self.present[name] = _checked_presence(name, values, presence)
-
-    @classmethod
-    def _of_parts(cls, values: dict[str, np.ndarray], present: dict[str, np.ndarray]) -> Modalities:
+    def _with(
+        self,
+        values: dict[str, np.ndarray],
+        present: dict[str, np.ndarray],
+        index: pd.Index | None,
+        columns: dict[str, Names] | None = None,
+    ) -> Modalities:
         """Blocks that were checked before."""
-        x = cls.__new__(cls)
-        x.values, x.present = values, present
+        x = type(self).__new__(type(self))
+        x.values, x.present, x.index = values, present, index
+        x.columns = self.columns if columns is None else columns
         return x
 
     @property
@@ -124,8 +112,34 @@ class Modalities:
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
+    @property
+    def row_labels(self) -> pd.Index:
+        """What frames about these rows call them: the index, or the positions 0 to N - 1."""
+        return pd.RangeIndex(len(self)) if self.index is None else self.index
+
+    def align(self, what: str, values: Any, error: type[PrimoError] = ModalityError) -> Any:
+        """Something that has one entry a row, in the order of the rows, where both have labels.
+
+        >>> x = Modalities({"age": pd.Series([71, 40], index=["ann", "bob"])})
+        >>> x.align("y", pd.Series([1, 0], index=["bob", "ann"])).tolist()
+        [0, 1]
+        """
+        both = f"x[x.index.isin({what}.index)] and {what}[{what}.index.isin(x.index)]"
+        cure = f"Keep the rows that both have: {both}."
+        return aligned(what, values, self.index, cure=cure, error=error)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        raise ModalityError(
+            f"Modalities of {len(self)} rows ({', '.join(self.names)}) came; expected one array. Take one "
+            f"block, x.values[{self.names[0]!r}]. To tools that take only arrays (bagging, permutation "
+            "importance, SHAP) give x.positions, and make_pipeline(FunctionTransformer(x.recombine), clf)."
+        )
+
     def __getitem__(self, rows: Any) -> Modalities:
-        """Rows by slice, integer array or boolean array; a single integer gives one row, still 2-d."""
+        """Rows by slice, integer array or boolean array; a single integer gives one row, still 2-d.
+
+        A boolean Series picks rows by its labels.
+        """
         if isinstance(rows, tuple):  # scikit-learn asks for x[rows, ...]
             rows = rows[0]
         if isinstance(rows, str):
@@ -134,12 +148,15 @@ class Modalities:
                 f"x.select({rows!r})."
             )
         if not isinstance(rows, slice):
+            if getattr(rows, "dtype", None) in (bool, "boolean"):
+                rows = as_booleans("The mask of rows", self.align("mask", rows))
             rows = np.atleast_1d(np.asarray(rows))
             if rows.size == 0:
                 rows = rows.astype(int)
-        return self._of_parts(
+        return self._with(
             {name: v[rows] for name, v in self.values.items()},
             {name: p[rows] for name, p in self.present.items()},
+            None if self.index is None else self.index[rows],
         )
 
     def __repr__(self) -> str:
@@ -162,10 +179,33 @@ class Modalities:
         Modalities(2 rows: b [1] in all, c in 0)
         """
         nothing = np.zeros((len(self), 0), np.float32)
-        return self._of_parts(
+        return self._with(
             {name: self.values.get(name, nothing) for name in names},
             {name: self.present.get(name, np.zeros(len(self), bool)) for name in names},
+            self.index,
+            {name: columns for name, columns in self.columns.items() if name in names},
         )
+
+    def in_columns(self, columns: Mapping[str, Names]) -> Modalities:
+        """The same rows, with the columns of each block in this order, where both have names.
+
+        Raises
+        ------
+        ModalityError
+            Where a block lacks a column, or has another one.
+
+        >>> x = Modalities({"labs": pd.DataFrame({"q": [1.0], "p": [2.0]})})
+        >>> x.in_columns({"labs": ("p", "q")}).values["labs"]
+        array([[2., 1.]])
+        """
+        different = {
+            name: order_of_columns(f"Modality {name!r}", found, columns[name])
+            for name, found in self.columns.items()
+            if name in columns and found != columns[name]
+        }
+        values = {name: v[:, different[name]] if name in different else v for name, v in self.values.items()}
+        known = self.columns | {name: columns[name] for name in different}
+        return self._with(values, self.present, self.index, known) if different else self
 
     def drop(self, *names: str, where: ArrayLike | None = None) -> Modalities:
         """The same rows with these modalities absent, everywhere or ``where`` (booleans ``[N]``).
@@ -176,7 +216,10 @@ class Modalities:
         >>> x.drop("m", where=[True, False]).present["m"]
         array([False,  True])
         """
-        dropped = np.ones(len(self), bool) if where is None else _as_booleans("where", where)
+        if where is None:
+            dropped = np.ones(len(self), bool)
+        else:
+            dropped = as_booleans("where", self.align("where", where))
         if len(dropped) != len(self):
             raise ModalityError(
                 f"where has {len(dropped)} entries; expected {len(self)}, as many as rows. Give one boolean "
@@ -184,9 +227,9 @@ class Modalities:
             )
         present = dict(self.present)
         for name in names:
-            _check_name(name, known=self.values)
+            check_name(name, known=self.values)
             present[name] = present[name] & ~dropped
-        return self._of_parts(self.values, present)
+        return self._with(self.values, present, self.index)
 
     def reveal(self, name: str, rows: ArrayLike, values: Modalities | ArrayLike) -> Modalities:
         """The same rows with a modality present in some of them, where its values are not NaN.
@@ -198,7 +241,8 @@ class Modalities:
         rows
             Positions of n rows.
         values
-            Its values there ``[n, ...]``, as in the constructor; or `Modalities` of n rows that have it.
+            Its values there ``[n, ...]``, as in the constructor; or `Modalities` of n rows that have it. What
+            has labels and columns of its own is put into the order of ``rows`` and of the columns.
 
         Raises
         ------
@@ -211,10 +255,16 @@ class Modalities:
         >>> x.reveal("m", [1, 2], [5.0, np.nan])
         Modalities(3 rows: o [1] in all, m [1] in 2)
         """
-        _check_name(name, known=self.values)
-        new = values if isinstance(values, Modalities) else Modalities({name: values})
-        _check_name(name, known=new.values)
+        check_name(name, known=self.values)
         rows = np.asarray(rows)
+        if not isinstance(values, Modalities) and self.index is not None and index_of(values) is not None:
+            values = self[rows].align("values", values)
+        new = values if isinstance(values, Modalities) else Modalities({name: values})
+        check_name(name, known=new.values)
+        new = new.in_columns(self.columns)
+        if self.index is not None and new.index is not None and len(rows) == len(new):
+            order = pd.Series(np.arange(len(new)), index=new.index)
+            new = new[np.asarray(self[rows].align("values", order))]
         block, revealed, present = self.values[name], new.values[name], new.present[name]
         if len(rows) != len(new):
             raise ModalityError(
@@ -237,7 +287,10 @@ class Modalities:
                 )
         block, everywhere = block.copy(), self.present[name].copy()
         block[rows[present]], everywhere[rows[present]] = revealed[present], True
-        return self._of_parts(self.values | {name: block}, self.present | {name: everywhere})
+        columns = {name: new.columns[name]} if name in new.columns else {}
+        return self._with(
+            self.values | {name: block}, self.present | {name: everywhere}, self.index, columns | self.columns
+        )
 
     def drop_at_random(self, *names: str, rate: float = 0.5, random_state: RandomState = None) -> Modalities:
         """Each of these modalities absent with probability ``rate``, independently of everything.
@@ -254,135 +307,99 @@ class Modalities:
             x = x.drop(name, where=random.random(len(self)) < rate)
         return x
 
+    # --- Rows of several, and rows for tools that know arrays alone -----------------------------------------
 
-# What an estimator reads as rows: `Modalities`, a mapping of blocks, or one array ``[N, F]``.
+    @classmethod
+    def concat(cls, parts: Iterable[Modalities]) -> Modalities:
+        """The rows of several one after another; a modality that a part does not have is absent in its rows.
+
+        Parameters
+        ----------
+        parts
+            All with labels of rows, or all without. Columns are put into the order of the first part that
+            names them.
+
+        Raises
+        ------
+        ModalityError
+            Where shapes, types or columns differ, or only some have labels.
+
+        >>> a, b = Modalities({"o": [1.0, 2.0]}), Modalities({"o": [3.0], "m": [4.0]})
+        >>> Modalities.concat([a, b])
+        Modalities(3 rows: o [1] in all, m [1] in 1)
+        """
+        parts = list(parts)
+        if not parts:
+            raise ModalityError("No rows came to concat; expected Modalities. Pass a list of some.")
+        labelled = [part.index is not None for part in parts]
+        if any(labelled) and not all(labelled):
+            raise ModalityError(
+                f"{sum(labelled)} of {len(parts)} parts have labels of their rows; expected all or none. "
+                "Give the others some: Modalities(x.values, x.present, index=labels)."
+            )
+        columns: dict[str, Names] = {}
+        for part in parts:
+            columns = part.columns | columns
+        parts = [part.in_columns(columns) for part in parts]
+        values, present = {}, {}
+        for name in dict.fromkeys(name for part in parts for name in part.names):
+            present[name] = np.concatenate([p.select(name).present[name] for p in parts])
+            values[name] = stacked(
+                name,
+                [(len(p), p.values[name] if p.select(name).present[name].any() else None) for p in parts],
+            )
+        index = parts[0].index
+        if index is not None:
+            index = index.append([part.index for part in parts[1:]])
+        return parts[0]._with(values, present, index, columns)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Integers ``[N, M]``: the row in which each block of each row stands; input of `recombine`."""
+        return np.repeat(np.arange(len(self))[:, None], len(self.names), axis=1)
+
+    def recombine(self, positions: ArrayLike) -> Modalities:
+        """New rows of whole blocks of these: how tools that know arrays alone shuffle and hide modalities.
+
+        Parameters
+        ----------
+        positions
+            ``[n, M]``: for each new row and each modality, the row that its block is taken from; -1: absent.
+
+        Returns
+        -------
+        Modalities
+            Without labels, since a row may be made of several.
+
+        Raises
+        ------
+        ModalityError
+            For positions of another shape, or of no row.
+
+        Examples
+        --------
+        With ``pipeline = make_pipeline(FunctionTransformer(x.recombine), clf)``, scikit-learn's
+        ``permutation_importance(pipeline, x.positions, y)`` shuffles whole modalities.
+
+        >>> x = Modalities({"o": [1.0, 2.0], "m": [3.0, 4.0]})
+        >>> mixed = x.recombine([[0, 1], [1, -1]])
+        >>> mixed.values["o"].tolist(), mixed.values["m"][0].tolist(), mixed.present["m"].tolist()
+        ([[1.0], [2.0]], [4.0], [True, False])
+        """
+        places = np.asarray(positions)
+        whole = places.ndim == 2 and places.shape[1] == len(self.names) and np.all(places == np.rint(places))
+        if not whole or not np.all((places >= -1) & (places < len(self))):
+            raise ModalityError(
+                f"positions has shape {list(places.shape)}; expected [rows, {len(self.names)}] of whole "
+                f"numbers from -1 to {len(self) - 1}. Pass x.positions, or rows and columns of it."
+            )
+        taken = dict(zip(self.names, places.astype(int).T, strict=True))
+        return self._with(
+            {name: self.values[name][rows] for name, rows in taken.items()},
+            {name: self.present[name][rows] & (rows >= 0) for name, rows in taken.items()},
+            None,
+        )
+
+
+# What an estimator reads as rows: `Modalities`, a mapping of blocks, one array ``[N, F]``, or a DataFrame.
 RowsLike = Modalities | Mapping[str, ArrayLike | None] | ArrayLike
-
-
-def _check_name(name: object, known: Iterable[str]) -> None:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ModalityError(
-            f"{name!r} cannot name a modality; expected an identifier. Use letters, digits and underscores, "
-            "as in 'first_day'."
-        )
-    if name not in known:
-        raise ModalityError(
-            f"Unknown modality {name!r}; expected one of {', '.join(map(repr, known))}. Correct the name, or "
-            "add its values."
-        )
-
-
-def _split_columns(
-    frame: pd.DataFrame, columns: Mapping[str, Iterable[str]] | None
-) -> dict[str, pd.DataFrame]:
-    if not columns:
-        raise ModalityError(
-            f"A DataFrame with {frame.shape[1]} columns came without the argument columns; expected the "
-            'columns of each modality. Write Modalities(frame, columns={"static": ["age", ...], ...}).'
-        )
-    of_modality = {name: list(listed) for name, listed in columns.items()}
-    for name, listed in of_modality.items():
-        lacking = [column for column in listed if column not in frame.columns]
-        if lacking:
-            raise ModalityError(
-                f"Modality {name!r} is to have the columns {lacking}, which the DataFrame with {len(frame)} "
-                f"rows lacks; expected some of {list(frame.columns)[:10]}. Correct the names."
-            )
-    return {name: frame[listed] for name, listed in of_modality.items()}
-
-
-def _as_array(name: str, values: Any) -> np.ndarray:
-    """Numbers of shape ``[N, ...]`` that torch can take, without a copy where that can be."""
-    if isinstance(values, pd.DataFrame | pd.Series):
-        strings = [c for c, kind in pd.DataFrame(values).dtypes.items() if kind.kind not in "biuf"]
-        if strings:
-            raise ModalityError(
-                f"Modality {name!r}: the columns {strings} of {len(values)} rows do not hold numbers. Encode "
-                "them first, for example by pandas.get_dummies."
-            )
-        values = values.to_numpy(dtype=float, na_value=np.nan)
-    try:
-        if hasattr(values, "detach"):
-            values = values.detach().cpu()
-            if "bfloat16" in str(values.dtype):  # which NumPy does not know
-                values = values.float()
-            values = values.numpy()
-        elif isinstance(values, np.ma.MaskedArray):
-            values = np.ma.filled(values.astype(float), np.nan)
-        array = np.asarray(values)
-        if array.dtype == object:
-            if any(isinstance(value, str) for value in array.flat):
-                raise TypeError("some entries are strings")
-            array = array.astype(float)
-    except (TypeError, ValueError) as error:
-        raise ModalityError(
-            f"Modality {name!r} cannot be read as numbers of one shape [rows, ...]: {error}. Give every "
-            "row the same number of numeric features."
-        ) from error
-    if array.dtype.kind not in "biuf":
-        raise ModalityError(
-            f"Modality {name!r} holds {array.dtype.name} in its {len(array)} rows; expected numbers. Encode "
-            "categories as numbers first."
-        )
-    if array.ndim == 0:
-        raise ModalityError(
-            f"Modality {name!r} is a single number; expected a value for each row. Give values of shape "
-            "[rows, features]."
-        )
-    # Other byte orders and extended precision are nothing that torch reads.
-    native = np.dtype(float) if array.dtype.char == "g" else array.dtype.newbyteorder("=")
-    array = array.astype(native, copy=False)
-    return array[:, None] if array.ndim == 1 else array
-
-
-def _as_booleans(what: str, booleans: ArrayLike) -> np.ndarray:
-    array = np.asarray(booleans)
-    if array.ndim != 1 or not (array.dtype == bool or np.isin(array, (0, 1)).all()):
-        raise ModalityError(
-            f"{what} has shape {list(array.shape)} and type {array.dtype.name}; expected one boolean a row. "
-            "Give True or False for each."
-        )
-    return array.astype(bool)
-
-
-def _common_length(given: Mapping[str, np.ndarray | None], present: Mapping[str, ArrayLike]) -> int:
-    lengths = {name: len(values) for name, values in given.items() if values is not None}
-    lengths |= {f"present[{name!r}]": len(np.atleast_1d(p)) for name, p in present.items()}
-    if not lengths:
-        raise ModalityError(
-            "Every modality is None, so the number of rows is unknown. Give the presence of one of them "
-            "(present={name: zeros}), or the values of at least one."
-        )
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name}: {rows} rows" for name, rows in lengths.items())
-        raise ModalityError(
-            f"The modalities differ in length ({found}); expected as many rows in each. Give one entry a "
-            "row; where a modality is absent, fill the row with NaN."
-        )
-    return next(iter(lengths.values()))
-
-
-def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None) -> np.ndarray:
-    """Where a modality is present; all that can be wrong with its present rows is said here."""
-    if values.dtype.kind != "f":
-        return np.ones(len(values), bool) if present is None else present
-    features = tuple(range(1, values.ndim))
-    nan = np.isnan(values)
-    partly = nan.any(features)
-    if present is None:
-        present = ~nan.all(features) if values[:1].size else np.ones(len(values), bool)
-    partly &= present
-    if partly.any():
-        raise ModalityError(
-            f"Modality {name!r}: {int(partly.sum())} of {len(values)} rows are partly NaN (first: row "
-            f"{int(partly.argmax())}); expected all of a row or none of it. Impute within the modality, drop "
-            "the feature, or set the whole row to NaN."
-        )
-    infinite = (np.abs(values) > LARGEST).any(features) & present
-    if infinite.any():
-        raise ModalityError(
-            f"Modality {name!r}: {int(infinite.sum())} of {len(values)} rows hold infinities or values above "
-            f"{LARGEST:.2g} (first: row {int(infinite.argmax())}); expected finite numbers. Replace or clip "
-            "them."
-        )
-    return present

@@ -40,6 +40,7 @@ from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, OrderedLabels
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.objective import Objective
+from primo_pyro.tables import TableReader
 
 __all__ = [
     "FORMAT_VERSION",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 FORMAT = "primo_pyro.PrimoEstimator"
-FORMAT_VERSION = 2  # raised whenever a release could misread what another one wrote
+FORMAT_VERSION = 3  # raised whenever a release could misread what another one wrote
 
 MANIFEST, SETTINGS, WEIGHTS = "manifest.json", "settings.json", "weights.safetensors"
 NOT_IN_JSON = ("encoders", "callbacks")
@@ -409,6 +410,7 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
     "ordered_labels": _attributes_of(OrderedLabels),
     "indicator_labels": _attributes_of(IndicatorLabels),
     "number_labels": _attributes_of(NumberLabels),
+    "table_reader": (TableReader, TableReader.to_json, TableReader.from_json),
 }
 
 

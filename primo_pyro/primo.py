@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from primo_pyro.door import align_labels
 from primo_pyro.ensemble import VALIDATION_SAMPLES, EnsembleEstimator
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.labels import labels_of
@@ -269,7 +270,9 @@ class PrimoEstimator(EnsembleEstimator):
         """
         x = self._as_known_rows(x)
         about = self._optional_names(modality)
-        labels = None if y is None else torch.as_tensor(self.labels_.encode(y), device=self._device())
+        labels = None
+        if y is not None:
+            labels = torch.as_tensor(self.labels_.encode(align_labels(x, y)), device=self._device())
         return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
-from primo_pyro.errors import FewRowsWarning, ModalityError
+from primo_pyro.errors import CostError, FewRowsWarning, ModalityError
 from primo_pyro.estimator import ModalityEstimator
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.prediction import Summary, summarise, summarise_until
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of"]
+__all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of", "labelled"]
 
 Asked = str | Iterable[str] | None  # a modality, a set of them, or None: all that is absent
 EACH = "each"
@@ -61,9 +61,10 @@ class ImpactQuestions(ModalityEstimator):
         Returns
         -------
         DataFrame
-            A line per row; with ``"each"`` a line per row and modality, named in the columns ``row`` and
-            ``modality``. ``impact`` is V (Eq. 9): the expected distance between the prediction once the
-            modality is known and the prediction now, in the outcome's units; for classes the total variation
+            A line per row, with the rows' index; with ``"each"`` a line per row and modality, named in the
+            columns ``row`` (its label) and ``modality``. ``impact`` is V (Eq. 9): the expected distance
+            between the prediction once the modality is known and the prediction now, in the outcome's units;
+            for classes the total variation
             distance, between 0 and 1 - 1/C. It is 0 where the modality is present, and NaN where a modality
             is absent that has no latent. ``impact_se`` is its Monte Carlo standard error,
             ``impact_normalised`` is V over the outcome's largest V, ``flip_probability`` the share of draws
@@ -89,8 +90,9 @@ class ImpactQuestions(ModalityEstimator):
             frame = pd.concat(parts, keys=self.optional_, names=["modality", "row"]).reset_index()
             columns = ["row", "modality", *parts[0].columns]
             order = np.argsort(frame["row"].to_numpy(), kind="stable")
-            return frame.loc[order, columns].reset_index(drop=True)
-        return self._impact_of(x, self._optional_names(modality), tolerance)
+            return labelled(frame.loc[order, columns].reset_index(drop=True), x)
+        frame = self._impact_of(x, self._optional_names(modality), tolerance)
+        return frame.set_axis(x.row_labels)
 
     def _impact_of(
         self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
@@ -139,8 +141,9 @@ class ImpactQuestions(ModalityEstimator):
         Returns
         -------
         DataFrame
-            ``impact_missing`` is V of the hidden modality, ``impact_complete`` the spread of the draws that
-            remains when it is revealed, ``gap`` their difference, ``realised_change`` the distance between
+            With the rows' index. ``impact_missing`` is V of the hidden modality, ``impact_complete`` the
+            spread of the draws that remains when it is revealed, ``gap`` their difference,
+            ``realised_change`` the distance between
             the predictions without and with it and ``flip`` whether the label changed (not for numbers).
 
         Raises
@@ -148,7 +151,8 @@ class ImpactQuestions(ModalityEstimator):
         ModalityError
             Where the modality is not optional, or absent in some row.
         """
-        return impact_gap(self._reveal(self._as_known_rows(x), modality), self.model_.outcome)
+        x = self._as_known_rows(x)
+        return impact_gap(self._reveal(x, modality), self.model_.outcome).set_axis(x.row_labels)
 
     def _reveal(self, x: Modalities, modality: Asked) -> Revealed:
         """What is predicted of rows without and with modalities that they have."""
@@ -160,7 +164,8 @@ class ImpactQuestions(ModalityEstimator):
             if without:
                 raise ModalityError(
                     f"{without} of {len(x)} rows have none of the optional modalities ({', '.join(hidden)}); "
-                    "expected rows with something to hide. Leave them out."
+                    "expected rows with something to hide. Write x = estimator.read(x), and pass "
+                    f"x[{' | '.join(f'x.present[{m!r}]' for m in hidden)}], and their labels."
                 )
         else:
             hidden = {m: np.ones(len(x), bool) for m in names}
@@ -169,12 +174,14 @@ class ImpactQuestions(ModalityEstimator):
                 if absent:
                     raise ModalityError(
                         f"Modality {name!r} is absent in {absent} of {len(x)} rows; expected rows that have "
-                        f"it. Pass x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
+                        "it. Write x = estimator.read(x), and pass "
+                        f"x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
                     )
         missing = x
         for name, rows in hidden.items():
             missing = missing.drop(name, where=rows)
-        before, after = self.summarise(missing), self.summarise(x)
+        # Not by self.summarise: rows of our own making are no surprise to warn of.
+        before, after = (summarise(self.model_, rows, **self._drawn()) for rows in (missing, x))
         if x.select(*self.optional_).complete.all() and names in (None, self.optional_):
             return Revealed(before.prediction, after.prediction, before, after.spread)
         impact = summarise(self.model_, missing, **self._drawn(), about=hidden)
@@ -276,7 +283,7 @@ class ImpactQuestions(ModalityEstimator):
             Rows with modalities absent.
         costs
             For each optional modality its cost, one number or one a row, all positive, in any unit; None: 1.
-            A set costs the sum of its members.
+            Series are put into the order of the rows. A set costs the sum of its members.
         sets
             Sets of modalities that may be acquired together, ranked beside the single ones in rows that lack
             all of their members.
@@ -284,9 +291,10 @@ class ImpactQuestions(ModalityEstimator):
         Returns
         -------
         DataFrame
-            A line per absent modality (or set) of each row, the most worthwhile first: ``row, modality``
-            (names of a set are joined by " + "), ``impact`` (V of revealing it, others staying as they are),
-            ``information_gain`` in nats, ``expected_change`` (after `calibrate_impact`), ``cost``, and
+            A line per absent modality (or set) of each row, the most worthwhile first: ``row`` (its label),
+            ``modality`` (names of a set are joined by " + "), ``impact`` (V of revealing it, others staying
+            as they are), ``information_gain`` in nats, ``expected_change`` (after `calibrate_impact`),
+            ``cost``, and
             ``change_per_cost``, by which they are ordered: ``expected_change``, or ``impact`` without
             calibration, over the cost.
 
@@ -305,7 +313,7 @@ class ImpactQuestions(ModalityEstimator):
         impacts = {
             about: self._impact_of(x[rows], about, None) for about, rows in absent.items() if len(rows)
         }
-        return rank_acquisitions(absent, impacts, costs, len(x))
+        return labelled(rank_acquisitions(absent, impacts, _costs_in_order(x, costs), len(x)), x)
 
     def acquire(
         self,
@@ -350,8 +358,9 @@ class ImpactQuestions(ModalityEstimator):
         Returns
         -------
         DataFrame
-            The path of each row: ``row``, ``step``, the ``modality`` revealed, what `predictive_impact` said
-            of it before (``impact``, ``expected_change`` after calibration, ``information_gain``),
+            The path of each row: ``row`` (its label), ``step``, the ``modality`` revealed, what
+            `predictive_impact` said of it before (``impact``, ``expected_change`` after calibration,
+            ``information_gain``),
             ``value_per_cost``, its ``cost``, what the row has ``spent`` so far, and the prediction after the
             step (``p_<class>``, or ``prediction`` of a number). Step 0 is the row as it came.
 
@@ -381,18 +390,19 @@ class ImpactQuestions(ModalityEstimator):
         """
         x = self._as_known_rows(x)
         self._require_optional()
-        return acquire(
+        path = acquire(
             x,
             reveal,
             ask=lambda rows: self.predictive_impact(rows, EACH),
             predict=self._predicted_columns,
             optional=self.optional_,
             by=by,
-            costs=costs,
-            budget=budget,
+            costs=_costs_in_order(x, costs),
+            budget=x.align("budget", budget, CostError),
             shared=shared,
             threshold=threshold,
         )
+        return labelled(path, x)
 
     # --- What the estimator has --------------------------------------------------------------------------
 
@@ -444,3 +454,14 @@ def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
             stacklevel=4,
         )
     return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
+
+
+def labelled(frame: pd.DataFrame, x: Modalities) -> pd.DataFrame:
+    """The same lines, with the labels of rows in place of their positions in the column ``row``."""
+    return frame.assign(row=x.row_labels.take(frame["row"]))
+
+
+def _costs_in_order(x: Modalities, costs: Mapping[str, ArrayLike] | None) -> dict[str, Any] | None:
+    if costs is None:
+        return None
+    return {name: x.align(f"costs[{name!r}]", cost, CostError) for name, cost in costs.items()}

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
+from primo_pyro.estimator import labelled_rows
 from primo_pyro.labels import NumberLabels
 from primo_pyro.modalities import RowsLike
 from primo_pyro.primo import PrimoEstimator
@@ -72,6 +73,11 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
         """Expected label ``[N]``, in its own unit, averaged over the latents."""
         prediction = self.summarise(x).prediction
         return self.labels_.decode(cast(Normal, self.model_.outcome).mean(prediction))
+
+    def score(self, x: RowsLike, y: ArrayLike | str, sample_weight: ArrayLike | None = None) -> float:
+        """Coefficient of determination, of labels or of a column's name as in ``fit``."""
+        x, y = labelled_rows(self, x, y)
+        return super().score(x, y, sample_weight)
 
     def _predicted_columns(self, x: RowsLike) -> pd.DataFrame:
         return pd.DataFrame({"prediction": self.predict(x)})

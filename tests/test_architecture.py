@@ -22,7 +22,8 @@ ROOT = PACKAGE.parent
 # its modules. A room may import from the floors below it, and not from other rooms on its own floor.
 FLOORS = (
     {"errors": ["errors"]},
-    {"modalities": ["modalities"]},
+    {"modalities": ["identity", "blocks", "modalities"]},
+    {"tables": ["columns", "table_files", "tables"]},
     {
         "encoders": ["program.encoders"],
         "outcomes": ["program.outcomes"],
@@ -35,6 +36,7 @@ FLOORS = (
     {"regulariser": ["program.regulariser"]},
     {"loss": ["program.loss", "program.stacked"]},
     {"program": ["program"]},
+    {"door": ["door"]},
     {
         "labels": ["labels"],
         "draws": ["draws"],

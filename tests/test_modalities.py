@@ -90,10 +90,12 @@ def test_none_is_absent_everywhere():
 
 def test_a_table_with_the_columns_of_each_modality():
     frame = pd.DataFrame({"age": [71, 40], "rate": [90.0, None], "pressure": [1.0, None]}, index=[7, 3])
-    x = Modalities(frame, columns={"static": ["age"], "first_day": ("pressure", "rate")})
+    x = Modalities({"static": frame[["age"]], "first_day": frame[["pressure", "rate"]]})
     assert x.names == ("static", "first_day")
     np.testing.assert_array_equal(x.values["first_day"], [[1, 90], [NAN, NAN]])
     np.testing.assert_array_equal(x.present["first_day"], [True, False])
+    assert x.index.tolist() == [7, 3]
+    assert x.columns == {"static": ("age",), "first_day": ("pressure", "rate")}
 
 
 def test_zero_rows_and_presence_of_integers():
@@ -171,18 +173,15 @@ def test_select_and_pickle(x):
 # --- What is refused ------------------------------------------------------------------------------------
 
 
-def test_partly_nan():
-    with refused(
-        "'m'", "2 of 4 rows are partly NaN", "first: row 1", "expected all of a row or none", "Impute within"
-    ):
-        Modalities({"m": [[1, 2], [1, NAN], [NAN, NAN], [NAN, 0]]})
-    with refused("'m'", "1 of 2 rows are partly NaN"):
-        Modalities({"m": [[1, 2], [1, NAN]]}, present={"m": [True, True]})
+def test_rows_with_some_values_are_present():
+    x = Modalities({"m": [[1, 2], [1, NAN], [NAN, NAN], [NAN, 0]]})
+    np.testing.assert_array_equal(x.present["m"], [True, True, False, True])
+    np.testing.assert_array_equal(x.values["m"][1], [1, NAN])
 
 
 def test_said_to_be_present_and_all_nan():
-    with refused("'m'", "1 of 2 rows are partly NaN"):
-        Modalities({"m": [[1, 2], [NAN, NAN]]}, present={"m": [True, True]})
+    with refused("'m'", r"1 of 3 rows \(1\) are present", "nothing but NaN", "Leave 'm' out of present"):
+        Modalities({"m": [[1, 2], [NAN, NAN], [1, NAN]]}, present={"m": [True, True, True]})
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
@@ -222,7 +221,7 @@ def test_strings_and_dates(strings):
 
 def test_columns_of_strings_are_named():
     frame = pd.DataFrame({"a": [1, 2], "sex": ["f", "m"], "kind": pd.Categorical(["u", "v"])})
-    with refused("'m'", r"columns \['sex', 'kind'\]", "2 rows", "get_dummies"):
+    with refused("'m'", r"columns \['sex', 'kind'\]", "2 rows", r"TableReader\(\{'m'"):
         Modalities({"m": frame})
 
 
@@ -265,14 +264,9 @@ def test_no_mapping(blocks):
         Modalities(blocks)
 
 
-def test_tables_and_columns():
-    frame = pd.DataFrame({"age": [71, 40]})
-    with refused("1 columns came without", "expected the columns of each modality", "Write Modalities"):
-        Modalities(frame)
-    with refused("'static'", r"\['weight'\]", "2 rows", r"expected some of \['age'\]", "Correct the names"):
-        Modalities(frame, columns={"static": ["age", "weight"]})
-    with refused("type dict", "expected one DataFrame", "leave columns out"):
-        Modalities({"a": np.ones(2)}, columns={"a": ["age"]})
+def test_a_table_as_blocks():
+    with refused("A DataFrame with 1 columns", "expected a mapping", r"TableReader\(\{'history': \['age'\]"):
+        Modalities(pd.DataFrame({"age": [71, 40]}))
 
 
 def test_wrong_where_and_rate():

@@ -313,7 +313,7 @@ def test_missing_file(saved, name):
 )
 def test_unknown_formats_are_refused(saved, change, said):
     edit_manifest(saved, **change)
-    with pytest.raises(SavedModelError, match=rf"{said}.*this release reads .*version 2.*Load it by"):
+    with pytest.raises(SavedModelError, match=rf"{said}.*this release reads .*version 3.*Load it by"):
         PrimoClassifier.load(saved)
 
 

@@ -285,7 +285,7 @@ class ExpectedGain:
         ModalityError
             Where a modality is absent in all rows.
         """
-        y = np.asarray(y)
+        y = np.asarray(x.align("y", y))
         self.lines_: dict[str, LinearRegression] = {}
         for name in estimator.optional_:
             has = x.present[name]

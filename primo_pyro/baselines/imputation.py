@@ -40,6 +40,7 @@ from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
 from primo_pyro.held_out import Rows
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.tables import Blocks, TableReader
 
 __all__ = ["MAX_FEATURES", "BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
 
@@ -93,6 +94,8 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
         Leaves of each tree.
     validation_fraction
         Share of the training rows held out; 0 keeps all trees.
+    blocks
+        As in `primo_pyro.estimator.NetworkEstimator`.
     random_state
         Seed of what is held out and of whatever the imputation draws.
 
@@ -107,6 +110,7 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     learning_rate: float = 0.1
     max_leaf_nodes: int = 7
     validation_fraction: float = 0.1
+    blocks: Blocks | TableReader | None = None
     random_state: int | np.random.RandomState | None = None
 
     def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:

@@ -1,0 +1,101 @@
+"""Tables of files and of other libraries as DataFrames."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from primo_pyro.errors import DataFileError, ModalityError
+from primo_pyro.identity import listed
+
+__all__ = ["as_frame", "read_table"]
+
+
+def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame:
+    """A CSV or Parquet file as a DataFrame.
+
+    Parameters
+    ----------
+    path
+        A file whose name ends in ``.csv``, ``.tsv`` or ``.txt`` (also behind ``.gz``; commas, semicolons or
+        tabs), or in ``.parquet`` or ``.pq``.
+    id
+        The column that names the rows; it becomes the index, and leading zeros stay.
+
+    Raises
+    ------
+    DataFileError
+        Where the file does not exist, cannot be read, or has no such column.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "rows.csv").write_text("patient;age\\n007;71\\n012;40\\n")
+    ...     read_table(f"{folder}/rows.csv", id="patient")
+             age
+    patient
+    007       71
+    012       40
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataFileError(f"{path} does not exist; expected a CSV or Parquet file. Correct the path.")
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    try:
+        if kind in ("parquet", "pq"):
+            frame = pd.read_parquet(path)
+        elif kind in ("csv", "tsv", "txt"):
+            opened = gzip.open if path.name.lower().endswith(".gz") else open
+            with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+                head = file.readline()
+            sep = max(",;\t", key=head.count)
+            names = next(csv.reader([head], delimiter=sep), [])
+            frame = pd.read_csv(
+                path,
+                sep=sep,
+                low_memory=False,
+                skipinitialspace=True,
+                dtype={id: str} if id in names else None,
+            )
+        else:
+            raise DataFileError(
+                f"{path} ends in {kind!r}; expected .csv, .tsv, .txt or .parquet. Read it by pandas, and "
+                "pass the DataFrame."
+            )
+    except (ValueError, ImportError, UnicodeError, pd.errors.ParserError) as error:
+        raise DataFileError(
+            f"{path} cannot be read as a table: {error}. Repair the file, or read it by pandas with other "
+            "settings and pass the DataFrame."
+        ) from error
+    if id is None:
+        return frame
+    if id not in frame.columns:
+        close = difflib.get_close_matches(id, [str(c) for c in frame.columns], 3, 0.5)
+        raise DataFileError(
+            f"{path} has no column {id!r}; expected one of {listed(close or frame.columns[:10])}. Correct id."
+        )
+    frame = frame.set_index(id)
+    texts = frame.index
+    if all(isinstance(t, str) and (t == "0" or (t.isdecimal() and t[0] != "0")) for t in texts):
+        frame.index = texts.astype("int64")
+    return frame
+
+
+def as_frame(table: Any) -> pd.DataFrame:
+    """A DataFrame, also of libraries that make one (polars, Arrow)."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    if hasattr(table, "to_pandas"):
+        return table.to_pandas()
+    found = f"a path ({table!s:.60})" if isinstance(table, str | PathLike) else type(table).__name__
+    cure = (
+        "Read it first: read_table(path)." if isinstance(table, str | PathLike) else "Write pd.DataFrame(x)."
+    )
+    raise ModalityError(f"blocks names columns, and the rows came as {found}; expected a DataFrame. {cure}")
