@@ -103,9 +103,7 @@ def load_digits_table() -> Table:
     ((1797, 64), ('pixel_0_4', 'pixel_0_5', 'pixel_0_6', 'pixel_0_7'))
     """
     digits = load_digits()
-    frame = pd.DataFrame(
-        digits.data, columns=[f"pixel_{i}_{j}" for i in range(SIDE) for j in range(SIDE)]
-    )
+    frame = pd.DataFrame(digits.data, columns=[f"pixel_{i}_{j}" for i in range(SIDE) for j in range(SIDE)])
     sides = {"top": range(SIDE // 2), "bottom": range(SIDE // 2, SIDE)}
     across = {"left": sides["top"], "right": sides["bottom"]}
     blocks = {
