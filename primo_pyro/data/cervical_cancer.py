@@ -32,8 +32,9 @@ CERVICAL_CANCER = DataFile(
     sha256="f749419274544950bdb971781b26187bc16440b0a86ad96f932854ac7dc530a7",
     licence="Cervical cancer (Risk Factors) (UCI Machine Learning Repository, CC BY 4.0 by its entry; cite "
     "Fernandes, Cardoso and Fernandes 2017)",
-    obtain="It is open: get risk_factors_cervical_cancer.csv from github.com/denisect/cervical_cancer_dataset "
-    "or the UCI repository, name it cervical_cancer.csv and put it into a folder named tables.",
+    obtain="It is open: get risk_factors_cervical_cancer.csv from "
+    "github.com/denisect/cervical_cancer_dataset, name it cervical_cancer.csv and put it into a folder named "
+    "tables.",
 )
 
 

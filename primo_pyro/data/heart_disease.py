@@ -1,7 +1,7 @@
 """Heart disease: 920 patients of four hospitals, and tests that only one of the hospitals did for nearly all.
 
 **Absence here depends on the hospital.** Fluoroscopy and scan are absent nearly everywhere outside Cleveland,
-and the hospitals differ in how many of their patients are ill. The column that names the hospital is left out.
+and the hospitals differ in how many of their patients are ill. The hospital itself is no column of the table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ HEART_DISEASE = DataFile(
     home="tables",
     name="heart_disease.csv",
     sha256="5d9b38f21e71e058df9e6b4af553830890be527de64795040bdadd7ca225565b",
-    licence="Heart Disease (UCI Machine Learning Repository, CC BY 4.0 by its entry; cite Detrano et al. 1989)",
+    licence="Heart Disease (UCI Machine Learning Repository, CC BY 4.0 by its entry; cite Detrano et al. "
+    "1989)",
     obtain="It is open: get the table of all four hospitals (heart_disease_uci.csv, columns id to num) from "
     "github.com/DakshDashora/HeartDiseasePrediction, name it heart_disease.csv and put it into a folder "
     "named tables.",

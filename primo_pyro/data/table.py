@@ -68,9 +68,9 @@ class Table:
         twice = sorted({column for column in columns if columns.count(column) > 1})
         if lacking or twice:
             raise ModalityError(
-                f"The blocks of table {self.name!r} name columns that its frame lacks ({lacking}) or that two "
-                f"blocks share ({twice}); expected each column of the frame in one block at most. Correct "
-                "blocks."
+                f"The blocks of table {self.name!r} name columns that its frame lacks ({lacking}) or that "
+                f"two blocks share ({twice}); expected each column of the frame in one block at most. "
+                "Correct blocks."
             )
 
     def __repr__(self) -> str:

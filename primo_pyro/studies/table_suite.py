@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,13 @@ class _Fit:
 
     table: Table
     fold: int
-    method: Callable[..., BaseEstimator]
+    method: str
     settings: Mapping[str, object]
     changes: bool
+
+    def _estimator(self) -> BaseEstimator:
+        settings = self.settings if self.method in PRIMO else {}
+        return METHODS[self.method](self.table, self.fold, **settings)
 
     def __call__(self) -> Lines:
         torch.set_num_threads(1)
@@ -116,12 +120,12 @@ class _Fit:
             # Warnings about poor fits: the results say how good they are.
             warnings.simplefilter("ignore", PrimoWarning)
             start = time.perf_counter()
-            estimator = self.method(table, self.fold, **self.settings).fit(frame, y)
+            estimator = self._estimator().fit(frame, y)
             seconds = time.perf_counter() - start
             p = estimator.predict_proba(table.frame.iloc[test])
             measured = scores(table.y[test], p, classes=estimator.classes_)
             lines = [("", metric, measured[metric]) for metric in METRICS]
-            if self.changes and len(test) >= LEAST_TEST_ROWS:
+            if self.changes and self.method in PRIMO and len(test) >= LEAST_TEST_ROWS:
                 if not getattr(estimator, "impact_calibrators_", None):
                     estimator = self._calibrated(train)
                 lines += change_lines(estimator, table, test)
@@ -131,7 +135,7 @@ class _Fit:
         """A fit to four fifths of the training rows, calibrated on the others."""
         fitted, rest = divided(self.table.y[train], self.fold)
         frame = self.table.frame.iloc[train]
-        estimator = self.method(self.table, self.fold, **self.settings)
+        estimator = self._estimator()
         estimator.fit(frame.iloc[fitted], self.table.y[train][fitted])
         estimator.calibrate_impact(frame.iloc[rest])
         return estimator
@@ -221,16 +225,7 @@ def table_suite(
     """
     done = record.jobs()
     jobs = [(t, fold, m) for t in tables for fold in folds for m in methods if (t, fold, m) not in done]
-    fits = [
-        _Fit(
-            tables[name],
-            fold,
-            METHODS[method],
-            (settings or {}) if method in PRIMO else {},
-            changes and method in PRIMO,
-        )
-        for name, fold, method in jobs
-    ]
+    fits = [_Fit(tables[name], fold, method, settings or {}, changes) for name, fold, method in jobs]
     finished = tqdm(_in_turn(fits, n_jobs), total=len(jobs), desc="fits", disable=not progress)
     for number, lines in finished:
         record.add(jobs[number], lines)

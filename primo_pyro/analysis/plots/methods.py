@@ -168,12 +168,11 @@ def paired_differences(differences: pd.DataFrame, label: str, method: str, ax: A
     >>> frame = pd.DataFrame({"table": ["hearts"] * 2, "rival": ["forest", "logistic"],
     ...                       "difference": [-0.02, 0.01], "error": [0.005, 0.01]})
     >>> paired_differences(frame, "log loss (nats)", "primo", ax=Figure().subplots()).get_title(loc="left")
-    'Left of 0: primo is better; dot and 2 standard errors'
+    'Left of 0 primo is better; 2 standard errors, coloured where they leave out 0'
     """
     frame = differences[differences["rival"] != "best"]
-    ax = titled_axes(
-        ax, f"Left of 0: {method} is better; dot and 2 standard errors", f"{method} less rival, {label}", ""
-    )
+    title = f"Left of 0 {method} is better; 2 standard errors, coloured where they leave out 0"
+    ax = titled_axes(ax, title, f"{method} less rival, {label}", "")
     names, at = [], []
     height = 0.0
     for table, lines in frame.groupby("table", sort=False):
