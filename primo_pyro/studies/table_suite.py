@@ -22,6 +22,7 @@ from primo_pyro.errors import PrimoError, PrimoWarning
 from primo_pyro.studies.tables import METHODS, PRIMO, TEST_SHARE, divided
 
 __all__ = [
+    "COLUMNS",
     "LEAST_TEST_ROWS",
     "METRICS",
     "Record",
