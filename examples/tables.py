@@ -62,6 +62,8 @@ def main() -> None:
     print(score_table(results).to_string())
     for method in (name for name in PRIMO if name in set(results["method"])):
         parts = {metric: differences(results, metric, method) for metric in METRICS}
+        if parts["log_loss"].empty:  # no rival is on record
+            continue
         frame = pd.concat(parts, names=["metric", "line"]).reset_index("metric").reset_index(drop=True)
         name = method.replace(" ", "_").replace(",", "")
         frame.to_csv(args.out / f"differences_{name}.csv", index=False)

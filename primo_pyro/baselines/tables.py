@@ -50,6 +50,7 @@ BOOSTING_GRID = {"learning_rate": (0.05,), "max_leaf_nodes": (4, 8, 31), "max_fe
 PENALTIES = tuple(np.logspace(-3, 2, 6))  # C of scikit-learn
 LEAVES = (1, 4, 16)  # rows at least in a leaf of the forest
 FURTHEST = 5  # standard deviations
+SMALLEST_LEAF = 20  # rows, of boosted trees, as scikit-learn has it
 EMPTY = "(empty)"
 
 
@@ -111,13 +112,23 @@ def boosting(seed: int = 0) -> BaseEstimator:
     >>> boosting().fit(frame, np.arange(60) > 30).predict_proba(frame).shape
     (60, 2)
     """
-    trees = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=seed)
-    return make_pipeline(FunctionTransformer(as_categories), trees)
+    return _on_categories(
+        HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=seed)
+    )
 
 
 def tuned_boosting(seed: int = 0) -> BaseEstimator:
     """Boosted trees with settings and number of trees chosen on held-out rows, `TunedBoostingClassifier`."""
-    return make_pipeline(FunctionTransformer(as_categories), TunedBoostingClassifier(random_state=seed))
+    return _on_categories(TunedBoostingClassifier(random_state=seed))
+
+
+def _on_categories(trees: BaseEstimator) -> Pipeline:
+    # Columns with fewer filled cells than a leaf holds cannot be split, and boosting fails on empty ones.
+    filled = make_column_transformer(
+        ("passthrough", lambda frame: frame.columns[frame.notna().sum() >= SMALLEST_LEAF].tolist()),
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    return make_pipeline(FunctionTransformer(as_categories), filled, trees)
 
 
 def logistic(seed: int = 0) -> BaseEstimator:

@@ -14,7 +14,7 @@ ROWS = 240
 
 @pytest.fixture
 def rows():
-    """A text, a boolean and numbers, all with empty cells."""
+    """A text, a boolean and numbers, all with empty cells; two columns that are empty."""
     random = np.random.default_rng(0)
     age, sex = random.normal(60, 10, ROWS), random.choice(["f", "m"], ROWS)
     y = (random.random(ROWS) < expit((age - 60) / 5 + 2 * (sex == "f") - 1)).astype(int)
@@ -24,6 +24,8 @@ def rows():
             "sex": pd.Series(sex).where(random.random(ROWS) > 0.1),
             "smokes": pd.Series(random.random(ROWS) < 0.5, dtype=object).where(random.random(ROWS) > 0.1),
             "count": random.integers(5, size=ROWS),
+            "never": np.full(ROWS, np.nan),
+            "untold": pd.Series([None] * ROWS, dtype=object),
         }
     )
     return frame, y
@@ -75,10 +77,10 @@ def test_the_inner_divisions_are_the_same_for_all_settings(monkeypatch, rows):
 
 def test_encoded_columns(rows):
     frame, _ = rows
-    columns = encoded().fit(frame.assign(never=np.nan))
+    columns = encoded().fit(frame)
     out = columns.transform(frame.assign(never=2.0, age=1e9, sex="unknown"))
     assert np.isfinite(out).all()
     assert np.abs(out).max() == 5  # moved to 5 deviations
-    # Three numbers, flags of the two that have empty cells, three categories of each text.
-    assert out.shape == (ROWS, 3 + 2 + 3 + 3)
+    # Three numbers, flags of the two that have empty cells, three categories of each text, one of the last.
+    assert out.shape == (ROWS, 3 + 2 + 3 + 3 + 1)
     assert (out[:, 5:8] == 0).all()  # the unknown one is none of them
