@@ -19,7 +19,7 @@ from primo_pyro.analysis.plots.labels import (
     latent_completions,
     shares_by_group,
 )
-from primo_pyro.analysis.plots.methods import bias_map, method_scores
+from primo_pyro.analysis.plots.methods import bias_map, method_scores, paired_differences
 from primo_pyro.analysis.plots.style import COMPLETE, MISSING, RED
 
 __all__ = [
@@ -36,5 +36,6 @@ __all__ = [
     "label_shares_bars",
     "latent_completions",
     "method_scores",
+    "paired_differences",
     "shares_by_group",
 ]
