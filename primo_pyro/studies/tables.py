@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 
-from primo_pyro.baselines.tables import RIVALS, as_categories
+from primo_pyro.baselines.tables import RIVALS
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.data import (
     Table,
@@ -23,7 +22,6 @@ from primo_pyro.data import (
     load_support2_table,
 )
 from primo_pyro.data.source import AnyPath
-from primo_pyro.modalities import Modalities
 
 __all__ = ["METHODS", "PRIMO", "TABLES", "TEST_SHARE", "divided", "load_tables"]
 
@@ -71,45 +69,16 @@ def divided(y: np.ndarray, fold: int) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
-class _ReadsFrames(BaseEstimator):
-    """PRIMO on frames: texts as one column a category, medians for empty cells of a present block."""
-
-    def __init__(self, classifier: PrimoClassifier, blocks: Mapping[str, tuple[str, ...]]):
-        self.classifier = classifier
-        self.blocks = blocks
-
-    def fit(self, frame: pd.DataFrame, y: np.ndarray) -> Self:
-        coded = pd.get_dummies(as_categories(frame), dtype=float)
-        self.medians_ = coded.median().fillna(0)
-        self.classifier.fit(self._read(frame), y)
-        return self
-
-    def _read(self, frame: pd.DataFrame) -> Modalities:
-        coded = pd.get_dummies(as_categories(frame), dtype=float).reindex(columns=self.medians_.index)
-        values, present = {}, {}
-        for name, listed in self.blocks.items():
-            columns = [c for c in coded if c in listed or any(c.startswith(f"{text}_") for text in listed)]
-            values[name] = coded[columns].fillna(self.medians_[columns])
-            present[name] = frame[list(listed)].notna().any(axis=1)
-        return Modalities(values, present)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("predict_proba", "predictive_impact", "impact_gap", "calibrate_impact"):
-            question = getattr(self.classifier, name)
-            return lambda frame, *args, **kw: question(self._read(frame), *args, **kw)
-        if name.startswith("__") or name == "classifier":
-            raise AttributeError(name)
-        return getattr(self.classifier, name)
-
-
-def _primo(table: Table, seed: int, **settings: Any) -> BaseEstimator:
-    """PRIMO on the frame of a table. This is the one place that knows how PRIMO reads a frame."""
-    return _ReadsFrames(PrimoClassifier(table.optional, random_state=seed, **settings), table.blocks)
+def _primo(table: Table, seed: int, *, members: int = 1, **settings: Any) -> PrimoClassifier:
+    return PrimoClassifier(
+        table.optional, blocks=table.blocks, random_state=seed, members=members, **settings
+    )
 
 
 # From a table, a seed and settings of PRIMO to an unfitted estimator with ``fit(frame, y)``.
-PRIMO = ("primo",)
+PRIMO = ("primo", "primo, five members")
 METHODS: dict[str, Callable[..., BaseEstimator]] = {
     "primo": _primo,
+    "primo, five members": partial(_primo, members=5),
     **{name: (lambda table, seed, make=make, **settings: make(seed)) for name, make in RIVALS.items()},
 }
