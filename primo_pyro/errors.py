@@ -14,6 +14,7 @@ __all__ = [
     "DrawsError",
     "FewRowsWarning",
     "LabelError",
+    "MissingCellsWarning",
     "ModalityError",
     "OverfitWarning",
     "PrimoError",
@@ -75,6 +76,10 @@ class ToleranceWarning(PrimoWarning):
 
 class UnseenPatternWarning(PrimoWarning):
     """Rows have a pattern of absence that no training row had."""
+
+
+class MissingCellsWarning(PrimoWarning):
+    """Rows have missing cells in features that every training row had."""
 
 
 class FewRowsWarning(PrimoWarning):

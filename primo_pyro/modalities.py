@@ -368,16 +368,8 @@ def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None)
         return np.ones(len(values), bool) if present is None else present
     features = tuple(range(1, values.ndim))
     nan = np.isnan(values)
-    partly = nan.any(features)
     if present is None:
         present = ~nan.all(features) if values[:1].size else np.ones(len(values), bool)
-    partly &= present
-    if partly.any():
-        raise ModalityError(
-            f"Modality {name!r}: {int(partly.sum())} of {len(values)} rows are partly NaN (first: row "
-            f"{int(partly.argmax())}); expected all of a row or none of it. Impute within the modality, drop "
-            "the feature, or set the whole row to NaN."
-        )
     infinite = (np.abs(values) > LARGEST).any(features) & present
     if infinite.any():
         raise ModalityError(

@@ -24,7 +24,7 @@ FLOORS = (
     {"errors": ["errors"]},
     {"modalities": ["modalities"]},
     {
-        "encoders": ["program.encoders"],
+        "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],
         "distributions": ["program.distributions"],
     },
