@@ -26,7 +26,7 @@ from torch import nn
 from primo_pyro.errors import LabelError, MissingCellsWarning, ModalityError, UnseenPatternWarning
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
 from primo_pyro.modalities import Modalities, RowsLike
-from primo_pyro.program.inputs import missing_cells, refuse_missing_cells
+from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.training import Schedule, train
 
@@ -236,15 +236,11 @@ class ModalityEstimator(BaseEstimator, ABC):
 
     def _warn_of_missing_cells(self, x: Modalities) -> None:
         new = {
-            name: np.flatnonzero(missing & ~self.missing_cells_[name])
+            name: missing & ~self.missing_cells_[name]
             for name, missing in missing_cells(x).items()
             if missing.any()
         }
-        where = "; ".join(
-            f"{name}, features {features[:10].tolist()}" if len(self.shapes_[name]) < 3 else name
-            for name, features in new.items()
-            if len(features)
-        )
+        where = "; ".join(features_of(x, name, chosen) for name, chosen in new.items() if chosen.any())
         if where:
             warnings.warn(
                 f"Cells are missing (NaN) where no training row lacked them ({where}); they are filled, and "

@@ -1,7 +1,7 @@
 """Modalities: named blocks of values with explicit presence, the one way in for missing data.
 
-Nothing behind it looks at NaN again: a value is present or absent, and an encoder receives only the rows in
-which its modality is present.
+Whether a modality is present in a row is decided here, once. An encoder receives only the rows in which its
+modality is present; single values may be missing in them (NaN), for encoders that take it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class Modalities:
     blocks
         Mapping from a modality's name to its values: an array, a tensor, a DataFrame or nested lists of
         shape ``[N, ...]`` (``[N]`` is read as ``[N, 1]``), or ``None`` for a modality that is absent in
-        every row. A row whose values are all NaN is absent. Bytes (``uint8``) are kept as bytes; an
-        encoder sees them divided by 255. With ``columns``, one DataFrame.
+        every row. A row whose values are all NaN is absent. With ``columns``, one DataFrame.
     present
         Mapping from names to booleans of shape ``[N]``, True where the modality is present. For a modality
         named here the values of absent rows are never looked at.
@@ -40,7 +39,7 @@ class Modalities:
     Raises
     ------
     ModalityError
-        Where blocks differ in length, a present row is partly NaN or infinite, values are not numbers,
+        Where blocks differ in length, a present row is infinite or has no value, values are not numbers,
         or ``present`` does not fit. The message names modality, number of rows and cure.
 
     Examples
@@ -367,9 +366,16 @@ def _checked_presence(name: str, values: np.ndarray, present: np.ndarray | None)
     if values.dtype.kind != "f":
         return np.ones(len(values), bool) if present is None else present
     features = tuple(range(1, values.ndim))
-    nan = np.isnan(values)
+    empty = np.isnan(values).all(features) if values[:1].size else np.zeros(len(values), bool)
     if present is None:
-        present = ~nan.all(features) if values[:1].size else np.ones(len(values), bool)
+        present = ~empty
+    nothing = empty & present
+    if nothing.any():
+        raise ModalityError(
+            f"Modality {name!r}: {int(nothing.sum())} of {len(values)} rows ({int(nothing.argmax())}) are "
+            f"present, and hold nothing but NaN; expected some value. Leave {name!r} out of present, or say "
+            "False for these rows."
+        )
     infinite = (np.abs(values) > LARGEST).any(features) & present
     if infinite.any():
         raise ModalityError(

@@ -171,18 +171,15 @@ def test_select_and_pickle(x):
 # --- What is refused ------------------------------------------------------------------------------------
 
 
-def test_partly_nan():
-    with refused(
-        "'m'", "2 of 4 rows are partly NaN", "first: row 1", "expected all of a row or none", "Impute within"
-    ):
-        Modalities({"m": [[1, 2], [1, NAN], [NAN, NAN], [NAN, 0]]})
-    with refused("'m'", "1 of 2 rows are partly NaN"):
-        Modalities({"m": [[1, 2], [1, NAN]]}, present={"m": [True, True]})
+def test_rows_with_some_values_are_present():
+    x = Modalities({"m": [[1, 2], [1, NAN], [NAN, NAN], [NAN, 0]]})
+    np.testing.assert_array_equal(x.present["m"], [True, True, False, True])
+    np.testing.assert_array_equal(x.values["m"][1], [1, NAN])
 
 
 def test_said_to_be_present_and_all_nan():
-    with refused("'m'", "1 of 2 rows are partly NaN"):
-        Modalities({"m": [[1, 2], [NAN, NAN]]}, present={"m": [True, True]})
+    with refused("'m'", r"1 of 3 rows \(1\) are present", "nothing but NaN", "Leave 'm' out of present"):
+        Modalities({"m": [[1, 2], [NAN, NAN], [1, NAN]]}, present={"m": [True, True, True]})
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])

@@ -49,7 +49,6 @@ def test_refuses_unknown_names():
 
 def test_refuses_what_the_blocks_cannot_be():
     """The errors of `Modalities` come through a mapping too."""
-    refuses(ModalityError, "'m'", "1 of 2 rows are partly NaN", x={"m": [[1, 2], [1, NAN]]}, y=[0, 1])
     refuses(ModalityError, "'m'", "1 of 2 rows hold infinities", x={"m": [1.0, np.inf]}, y=[0, 1])
     refuses(ModalityError, "o: 2 rows, m: 1 rows", x={"o": [1, 2], "m": [1]}, y=[0, 1])
     refuses(ModalityError, "'m'", "expected numbers", x={"m": ["a", "b"]}, y=[0, 1])

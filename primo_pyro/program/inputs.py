@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["FeatureInput", "RobustScale", "Standardise", "missing_cells", "refuse_missing_cells", "takes_nan"]
+__all__ = [
+    "FeatureInput",
+    "RobustScale",
+    "Standardise",
+    "features_of",
+    "missing_cells",
+    "refuse_missing_cells",
+]
 
 LIMIT = 3.0  # where the smooth clipping ends
 FARTHEST = 1e9  # scales from the centre; squares of more are too large for single precision
@@ -229,9 +236,16 @@ def _features_missing(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     return missing.reshape(-1, features).any(0)
 
 
-def takes_nan(encoder: nn.Module | None) -> bool:
-    """Whether an encoder says that it can deal with missing cells; None is one that is chosen by shape."""
-    return encoder is None or getattr(encoder, "takes_nan", False) is True
+def features_of(x: Modalities, name: str, chosen: np.ndarray) -> str:
+    """Features of a modality as messages call them, from booleans: by name where its columns have some.
+
+    >>> features_of(Modalities({"a": [[1.0, 2.0]]}), "a", np.array([False, True]))
+    'a, features [1]'
+    """
+    if x.values[name].ndim not in (2, 3):
+        return name
+    names = getattr(x, "columns", {}).get(name, range(len(chosen)))
+    return f"{name}, features {[names[feature] for feature in np.flatnonzero(chosen)[:10]]}"
 
 
 def refuse_missing_cells(x: Modalities, encoders: Mapping[str, nn.Module]) -> None:
@@ -246,18 +260,17 @@ def refuse_missing_cells(x: Modalities, encoders: Mapping[str, nn.Module]) -> No
     >>> refuse_missing_cells(x, {"a": nn.Linear(2, 8)})
     Traceback (most recent call last):
         ...
-    primo_pyro.errors.ModalityError: Modality 'a' has missing cells (NaN) in the features [1] of 2, ...
+    primo_pyro.errors.ModalityError: Cells are missing (NaN) in present rows (a, features [1]), ...
     """
     for name, encoder in encoders.items():
-        if takes_nan(encoder) or name not in x.values:
+        if getattr(encoder, "takes_nan", False) is True or name not in x.values:
             continue
         missing = _features_missing(x.values[name], x.present[name])
         if missing.any():
-            where = f"in the features {np.flatnonzero(missing)[:10].tolist()} of {len(missing)}"
             raise ModalityError(
-                f"Modality {name!r} has missing cells (NaN) {where if len(missing) > 1 else 'in some rows'}, "
-                f"and its encoder, {type(encoder).__name__}, does not say that it takes them; expected all "
-                f"of a row or none of it. Leave {name!r} out of encoders, since those chosen by shape fill "
+                f"Cells are missing (NaN) in present rows ({features_of(x, name, missing)}), and the encoder "
+                f"of {name!r}, {type(encoder).__name__}, does not say that it takes them; expected all of a "
+                f"row or none of it. Leave {name!r} out of encoders, since those chosen by shape fill "
                 "missing cells; or fill them first; or let the module deal with NaN and set its attribute "
                 "takes_nan = True."
             )
