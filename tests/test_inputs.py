@@ -371,9 +371,7 @@ def test_an_encoder_that_does_not_take_nan_is_refused_before_training(cls):
     x, y = lacking(60)
     x = x[x.present["m"]]
     y = y[: len(x)]
-    words = (
-        r"'m' has missing cells.*features \[0\] of 3.*Own.*Leave 'm' out.*fill them first.*takes_nan = True"
-    )
+    words = r"m, features \[0\].*'m', Own, does not.*Leave 'm' out.*fill them first.*takes_nan = True"
     classifier = cls(encoders={"m": Own()}, hidden_dim=16, max_epochs=1, callbacks=(pytest.fail,))
     with pytest.raises(ModalityError, match=words):
         classifier.fit(x, y)

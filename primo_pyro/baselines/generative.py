@@ -43,7 +43,7 @@ class Flattened(nn.Module):
     >>> t = flattened(Modalities({"s": series}))
     >>> t.shape, flattened.unflatten(t).shape
     (torch.Size([4, 6]), torch.Size([4, 3, 2]))
-    >>> bool(np.allclose(flattened.unflatten(t), series))
+    >>> bool(np.allclose(flattened.unflatten(t), series, atol=1e-5))
     True
     """
 
