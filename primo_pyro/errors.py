@@ -14,6 +14,7 @@ __all__ = [
     "DrawsError",
     "FewRowsWarning",
     "LabelError",
+    "MissingCellsWarning",
     "ModalityError",
     "OverfitWarning",
     "PrimoError",
@@ -85,6 +86,10 @@ class UnseenPatternWarning(PrimoWarning):
 
 class TableWarning(PrimoWarning):
     """Columns of a table that nothing can be learnt of were left out, or a block may be read otherwise."""
+
+
+class MissingCellsWarning(PrimoWarning):
+    """Rows have missing cells in features that every training row had."""
 
 
 class FewRowsWarning(PrimoWarning):

@@ -24,11 +24,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from primo_pyro.door import align_labels, split_labels, warn_of_shapes
-from primo_pyro.errors import ModalityError, RowError, UnseenPatternWarning
+from primo_pyro.errors import MissingCellsWarning, ModalityError, RowError, UnseenPatternWarning
 from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_absent_classes
 from primo_pyro.identity import Names
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.tables import Blocks, TableReader
 from primo_pyro.training import Schedule, train
@@ -41,8 +42,8 @@ class ModalityEstimator(BaseEstimator, ABC):
     """Base of all estimators: from rows and labels as users bring them to training and validation rows.
 
     A subclass stores ``validation_fraction`` and ``random_state``, and trains in ``_train``. Fitting learns
-    ``labels_``, ``shapes_``, ``columns_``, ``optional_``, ``patterns_`` and ``seed_``; with ``blocks`` also
-    ``reader_``.
+    ``labels_``, ``shapes_``, ``columns_``, ``missing_cells_``, ``optional_``, ``patterns_`` and
+    ``seed_``; with ``blocks`` also ``reader_``.
     """
 
     blocks: Blocks | TableReader | None = None  # None: rows come as blocks already
@@ -55,6 +56,7 @@ class ModalityEstimator(BaseEstimator, ABC):
     reader_: TableReader  # where blocks were given
     shapes_: dict[str, tuple[int, ...]]
     columns_: dict[str, Names]
+    missing_cells_: dict[str, np.ndarray]
     optional_: tuple[str, ...]
     patterns_: set[tuple[str, ...]]
     seed_: int
@@ -158,6 +160,10 @@ class ModalityEstimator(BaseEstimator, ABC):
         """Booleans ``[N]``: the rows that the method can be trained on."""
         return np.ones(len(x), bool)
 
+    def _given_encoders(self) -> Mapping[str, nn.Module]:
+        """Encoders of the user's own, which may not take missing cells."""
+        return {}
+
     # --- The door ----------------------------------------------------------------------------------------
 
     def _draw_seed(self) -> int:
@@ -174,13 +180,14 @@ class ModalityEstimator(BaseEstimator, ABC):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.dict = True  # a mapping of blocks
+        tags.input_tags.allow_nan = True
         return tags
 
     def _learn_rows(self, x: RowsLike, y: ArrayLike, warm: bool = False) -> tuple[Modalities, np.ndarray]:
         """Rows and encoded labels.
 
-        Learns ``labels_``, ``shapes_``, ``optional_`` and ``patterns_``, or, where training ``warm``,
-        checks the rows against them.
+        Learns ``labels_``, ``shapes_``, ``missing_cells_``, ``optional_`` and ``patterns_``, or, where
+        training ``warm``, checks the rows against them.
         """
         x = self._as_modalities(x, reset=not warm)
         if len(x) == 0:
@@ -203,6 +210,7 @@ class ModalityEstimator(BaseEstimator, ABC):
                     f"Modality {name!r} has {len(x)} rows of shape {list(x.values[name].shape[1:])}, which "
                     "holds no feature; expected at least one. Leave it out."
                 )
+        refuse_missing_cells(x, self._given_encoders())
         optional = self._optional_of(x, warm)
         labels = labels or labels_of(self._outcome_class()).learn(y)
         codes = labels.encode(y)
@@ -214,6 +222,7 @@ class ModalityEstimator(BaseEstimator, ABC):
             self.optional_, self.patterns_ = optional, patterns
             self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
             self.columns_ = dict(x.columns)
+            self.missing_cells_ = missing_cells(x)
         return x, codes
 
     def read(self, x: RowsLike) -> Modalities:
@@ -238,7 +247,8 @@ class ModalityEstimator(BaseEstimator, ABC):
             return self._read_frame(x, validate["reset"])
         if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
             return Modalities(x)
-        return Modalities({"x": validate_data(self, x, dtype=np.float32, **validate)})
+        numbers = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan", **validate)
+        return Modalities({"x": numbers})
 
     def _read_table(self, x: RowsLike, reset: bool) -> Modalities:
         """By the columns of ``blocks``, learnt where ``reset``."""
@@ -303,6 +313,7 @@ class ModalityEstimator(BaseEstimator, ABC):
         """Rows as in training; patterns of absence that no training row had are warned about."""
         check_is_fitted(self, "model_")
         x = self._of_known_shapes(self._as_modalities(x, reset=False))
+        self._warn_of_missing_cells(x)
         counts = _patterns(x)
         unknown = sorted(pattern for pattern in counts if pattern not in self.patterns_)
         if unknown:
@@ -316,6 +327,22 @@ class ModalityEstimator(BaseEstimator, ABC):
                 stacklevel=3,
             )
         return x
+
+    def _warn_of_missing_cells(self, x: Modalities) -> None:
+        new = {
+            name: missing & ~self.missing_cells_[name]
+            for name, missing in missing_cells(x).items()
+            if missing.any()
+        }
+        where = "; ".join(features_of(x, name, chosen) for name, chosen in new.items() if chosen.any())
+        if where:
+            warnings.warn(
+                f"Cells are missing (NaN) where no training row lacked them ({where}); they are filled, and "
+                "the model never learnt what their absence says. Fill them in a better way first, or train "
+                "on rows with such cells.",
+                MissingCellsWarning,
+                stacklevel=4,
+            )
 
     def _of_known_shapes(self, x: Modalities) -> Modalities:
         """The same rows with the modalities of the training rows."""
@@ -335,6 +362,7 @@ class ModalityEstimator(BaseEstimator, ABC):
                     f"Modality {name!r} has {len(x)} rows of shape {list(shape)}; the model was trained on "
                     f"{list(self.shapes_[name])}. Give the same features in the same order."
                 )
+        refuse_missing_cells(x, self._given_encoders())
         return x.select(*self.shapes_)
 
 
@@ -418,6 +446,11 @@ class NetworkEstimator(ModalityEstimator):
     device: str = "auto"
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
+
+    def _given_encoders(self) -> Mapping[str, nn.Module]:
+        if hasattr(self, "adopted_"):
+            return dict(self.model_.encoder.items())
+        return getattr(self, "encoders", None) or {}
 
     @property
     def warm_up(self) -> float:

@@ -25,7 +25,7 @@ FLOORS = (
     {"modalities": ["identity", "blocks", "modalities"]},
     {"tables": ["columns", "table_files", "tables"]},
     {
-        "encoders": ["program.encoders"],
+        "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],
         "distributions": ["program.distributions"],
     },
