@@ -6,12 +6,11 @@ same words, and are trained by the same loop with the same defaults, so that a c
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,27 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 from torch import nn
 
-from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning
+from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning, warn
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
+from primo_pyro.lifecycle import check_unchanged, kept_or_forgotten, networks_of, remember, require_fitted
+from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import (
+    AnyOf,
+    Callables,
+    CheckpointFile,
+    Device,
+    Flag,
+    Names,
+    Range,
+    Real,
+    Seed,
+    Whole,
+    check_parameters,
+)
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.training import Schedule, train
 
@@ -43,6 +57,13 @@ class ModalityEstimator(BaseEstimator, ABC):
     warm_start: bool = False
     validation_fraction: float
     random_state: int | np.random.RandomState | None
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "optional": Names(),
+        "warm_start": Flag(),
+        "validation_fraction": Real(0, 1, below=True),
+        "random_state": Seed(),
+    }
 
     labels_: Labels
     shapes_: dict[str, tuple[int, ...]]
@@ -66,12 +87,22 @@ class ModalityEstimator(BaseEstimator, ABC):
 
         Raises
         ------
-        ModalityError, LabelError
-            For whatever cannot be trained on, before training starts.
+        ParameterError, ModalityError, LabelError
+            For whatever cannot be trained with or on, before training starts.
+
+        A fit that does not end well, for whatever reason, leaves an estimator that is not fitted; with
+        ``warm_start``, the one that the fit before had left.
         """
-        warm = self.warm_start and hasattr(self, "model_")
-        if not warm:
-            self._forget()
+        warm = bool(self.warm_start) and hasattr(self, "model_")
+        with one_at_a_time(), kept_or_forgotten(self, keep=warm):
+            check_parameters(self)
+            if warm:
+                check_unchanged(self)
+            return self._fit(x, y, validation, warm)
+
+    def _fit(
+        self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None, warm: bool
+    ) -> Self:
         seed = self._draw_seed()
         x, codes = self._learn_rows(x, y, warm)
         if validation is None:
@@ -82,6 +113,7 @@ class ModalityEstimator(BaseEstimator, ABC):
             _check_lengths(x_val, y_val)
         self.seed_ = seed
         self._train(*self._only_usable(x, codes), *self._only_usable(x_val, y_val), warm=warm)
+        remember(self)
         return self
 
     # --- What a method says ------------------------------------------------------------------------------
@@ -106,11 +138,6 @@ class ModalityEstimator(BaseEstimator, ABC):
         if self.random_state is None:
             return int(np.random.default_rng().integers(2**31 - 1))
         return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _forget(self) -> None:
-        """Back to what the constructor made, so that a fit that fails leaves nothing of an older one."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -208,18 +235,17 @@ class ModalityEstimator(BaseEstimator, ABC):
 
     def _as_known_rows(self, x: RowsLike) -> Modalities:
         """Rows as in training; patterns of absence that no training row had are warned about."""
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         x = self._of_known_shapes(self._as_modalities(x, reset=False))
         counts = _patterns(x)
         unknown = sorted(pattern for pattern in counts if pattern not in self.patterns_)
         if unknown:
             what = " or ".join("only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown)
-            warnings.warn(
+            warn(
                 f"{sum(counts[pattern] for pattern in unknown)} of {len(x)} rows have {what} present, as no "
                 "training row had; the model never learnt from rows like these. Drop modalities in training "
                 "(drop_at_random) to teach it.",
                 UnseenPatternWarning,
-                stacklevel=3,
             )
         return x
 
@@ -254,6 +280,7 @@ class ClassesMixin(ClassifierMixin):
     @property
     def classes_(self) -> np.ndarray:
         """The C classes; the names of the L labels, where there are several."""
+        require_fitted(self)
         return cast(ClassLabels | IndicatorLabels, self.labels_).names_of_columns
 
     def predict(self, x: RowsLike) -> np.ndarray:
@@ -313,6 +340,15 @@ class NetworkEstimator(ModalityEstimator):
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
+    parameter_ranges: ClassVar[dict[str, Range]] = Schedule.parameter_ranges | {
+        "hidden_dim": Whole(1, 2**16),
+        "dropout": Real(0, 1, below=True),
+        "checkpoint": CheckpointFile(),
+        "callbacks": Callables(),
+        "device": Device(),
+        "verbose": AnyOf(Flag(), Whole(0)),
+    }
+
     @property
     def warm_up(self) -> float:
         """Share of training during which KL terms and factors rise to full weight."""
@@ -321,7 +357,10 @@ class NetworkEstimator(ModalityEstimator):
     def _train(
         self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
-        if not warm:
+        if warm:
+            for network in networks_of(self):
+                network.to(self._device())
+        else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
                 self._build(x)

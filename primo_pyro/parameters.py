@@ -26,6 +26,8 @@ __all__ = [
     "Device",
     "Flag",
     "Is",
+    "NUM_SAMPLES",
+    "Modules",
     "Names",
     "OneOf",
     "Range",
@@ -262,6 +264,9 @@ class CheckpointFile(Range):
 
     def __str__(self) -> str:
         return "None, or the name of a file in a folder that exists and can be written to"
+
+
+NUM_SAMPLES = Whole(1, 2**20)  # draws per row in predictions
 
 
 def _between(least: int, most: int | None) -> str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from primo_pyro.diagnosis import diagnose, warn_of_failures
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import labels_of
+from primo_pyro.lifecycle import forget, require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import NUM_SAMPLES, AnyOf, Is, Modules, OneOf, Range, Real, Whole, check_parameter, check_parameters
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, Representations, encoders_for
@@ -78,6 +79,16 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     num_samples: int = 256
     draws: str = "sobol"
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "encoders": Modules(),
+        "latent_dim": Whole(1, 4096),
+        "gamma": Real(0, above=True),
+        "objective": AnyOf(OneOf("calibrated", "paper"), Is(Objective)),
+        "elbo": AnyOf(OneOf(None), Objective.parameter_ranges["elbo"]),
+        "num_samples": NUM_SAMPLES,
+        "draws": OneOf("sobol", "independent"),
+    }
+
     # --- Programs ----------------------------------------------------------------------------------------
 
     def make_programs(self, encoder: Encoders, outcome: Outcome) -> tuple[PrimoModel, PrimoGuide]:
@@ -124,7 +135,8 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         ModalityError, LabelError
             Where the programs and the rows do not fit together.
         """
-        self._forget()
+        check_parameters(self)
+        forget(self)
         self.seed_ = self._draw_seed()
         x, _ = self._learn_rows(x, y)
         expected = self.labels_.make(self._outcome_class())
@@ -153,6 +165,10 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective
         return objective if self.elbo is None else replace(objective, elbo=self.elbo)
 
+    def _further_fixed(self) -> dict[str, object]:
+        """What the guide was made with; the rest of an objective may change before a warm start."""
+        return {"propose_from_prior of the objective": self._objective().propose_from_prior}
+
     def _build(self, x: Modalities) -> None:
         encoder = encoders_for(x, self.encoders, self.hidden_dim, self.dropout)
         model, guide = self.make_programs(encoder, self.labels_.make(self._outcome_class()))
@@ -176,7 +192,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         self.diagnosis_ = diagnose(
             self.model_, x, y, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=self.seed_
         )
-        warn_of_failures(self.diagnosis_, stacklevel=3)
+        warn_of_failures(self.diagnosis_)
 
     @torch.no_grad()
     def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
@@ -239,11 +255,18 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         """
         x = self._as_known_rows(x)
         about = self._optional_names(modality)
-        labels = None if y is None else torch.as_tensor(self.labels_.encode(y), device=self._device())
+        labels = None if y is None else torch.as_tensor(self.labels_.encode(y), device=self._place())
         return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
+    def _place(self) -> torch.device:
+        """The device on which the networks are, whatever ``device`` has been set to since."""
+        return next(self.model_.parameters()).device
+
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
-        return {"num_samples": num_samples or self.num_samples, "kind": self.draws, "seed": self.seed_}
+        num_samples = self.num_samples if num_samples is None else num_samples
+        check_parameter("num_samples", num_samples, NUM_SAMPLES)
+        check_parameter("draws", self.draws, self.parameter_ranges["draws"])
+        return {"num_samples": int(num_samples), "kind": self.draws, "seed": self.seed_}
 
     # --- Single draws ------------------------------------------------------------------------------------
 
@@ -265,7 +288,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         """Predictions ``[K, N, Q]`` under single draws; their average is the prediction."""
         x = self._as_known_rows(x)
         outcome = self.model_.outcome
-        like: dict[str, Any] = {"dtype": torch.float64, "device": self._device()}
+        like: dict[str, Any] = {"dtype": torch.float64, "device": self._place()}
         with torch.no_grad():
             parts = [outcome.predict(torch.as_tensor(p, **like)) for p in self._parameters(x, num_samples)]
         return torch.cat(parts, dim=1).cpu().numpy()
@@ -280,7 +303,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         save_estimator(self, folder)
 
     @classmethod

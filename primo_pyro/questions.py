@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, overload
@@ -10,15 +9,16 @@ from typing import Any, Self, overload
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
-from primo_pyro.errors import FewRowsWarning, ModalityError
+from primo_pyro.errors import FewRowsWarning, ModalityError, warn
 from primo_pyro.estimator import ModalityEstimator
+from primo_pyro.lifecycle import require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.prediction import Summary, summarise, summarise_until
 from primo_pyro.program.model import PrimoModel
 
@@ -83,6 +83,8 @@ class ImpactQuestions(ModalityEstimator):
             Where so many draws are not enough for the tolerance.
         """
         x = self._as_known_rows(x)
+        if tolerance is not None:
+            check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
             parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
@@ -170,7 +172,8 @@ class ImpactQuestions(ModalityEstimator):
         missing = x
         for name, rows in hidden.items():
             missing = missing.drop(name, where=rows)
-        before, after = self.summarise(missing), self.summarise(x)
+        before = self.summarise(missing)  # which warns of patterns that no training row had
+        after = summarise(self.model_, x, **self._drawn())
         if x.select(*self.optional_).complete.all() and names in (None, self.optional_):
             return Revealed(before.prediction, after.prediction, before, after.spread)
         impact = summarise(self.model_, missing, **self._drawn(), about=hidden)
@@ -205,7 +208,7 @@ class ImpactQuestions(ModalityEstimator):
         FewRowsWarning
             Where fewer than 50 rows have it.
         """
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         self._require_optional()
         x = self._as_known_rows(x)
         names = self._optional_names(modality)
@@ -230,11 +233,10 @@ class ImpactQuestions(ModalityEstimator):
                 f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
             )
         if len(x) < FEW_ROWS:
-            warnings.warn(
+            warn(
                 f"Few rows have {what}: {len(x)}; expected some hundreds. The expected change of so few is "
                 "mostly chance. Pass more rows that have it.",
                 FewRowsWarning,
-                stacklevel=3,
             )
         gap = impact_gap(self._reveal(x, about), self.model_.outcome)
         return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
@@ -409,6 +411,11 @@ class ImpactQuestions(ModalityEstimator):
         """Names in the order of ``optional_``; None stays None."""
         if modality is None:
             return None
+        if not isinstance(modality, str | Iterable):
+            raise ModalityError(
+                f"modality is {modality!r}; expected a name, several names, or None. Name one of "
+                f"{list(self.optional_)}."
+            )
         names = (modality,) if isinstance(modality, str) else tuple(modality)
         for name in names:
             if name not in self.optional_:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.modalities import Modalities
+from primo_pyro.parameters import AnyOf, OneOf, Range, Real, Whole, as_python, check_parameters
 from primo_pyro.program.loss import Loss, LossParts
 
 __all__ = ["Average", "Schedule", "State", "WarmUp", "train"]
@@ -39,6 +40,19 @@ class Schedule:
     steps, fewer at first; with 0, those of the last step. Kept is the latest epoch whose validation loss is
     not above the smallest one by more than a standard error of the difference, row by row: what few rows
     cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
+
+    Raises
+    ------
+    ParameterError
+        Where a number is out of its range.
+
+    Examples
+    --------
+    >>> Schedule(learning_rate=-1.0)
+    Traceback (most recent call last):
+        ...
+    primo_pyro.errors.ParameterError: learning_rate is -1.0; expected a finite number above 0. Set it to such a
+    value.
     """
 
     max_epochs: int = 60
@@ -48,6 +62,21 @@ class Schedule:
     clip_norm: float = 5.0
     patience: int | None = 15
     averaging: float = 0.99
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "max_epochs": Whole(0),  # none: the networks as they were drawn
+        "batch_size": Whole(1),
+        "learning_rate": Real(0, above=True),
+        "weight_decay": Real(0),
+        "clip_norm": Real(0, math.inf, above=True),
+        "patience": AnyOf(OneOf(None), Whole(1)),
+        "averaging": Real(0, 1, below=True),
+    }
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+        for name in self.parameter_ranges:  # JSON does not know NumPy's numbers
+            object.__setattr__(self, name, as_python(getattr(self, name)))
 
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""

@@ -8,13 +8,14 @@ and AUPRC is read against it.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.dummy import DummyClassifier
 
 from primo_pyro.modalities import RowsLike
+from primo_pyro.parameters import Range, Seed, check_parameters
 
 __all__ = ["FrequencyClassifier"]
 
@@ -31,9 +32,12 @@ class FrequencyClassifier(DummyClassifier):
            [0.75, 0.25]])
     """
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {"random_state": Seed()}
+
     def __init__(self, random_state: int | np.random.RandomState | None = None):
         super().__init__(strategy="prior", random_state=random_state)
 
     def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
         """Count the labels ``y`` ``[N]``; validation rows choose nothing here."""
+        check_parameters(self)
         return super().fit(x, y)

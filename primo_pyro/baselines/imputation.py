@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import OneOf, Range, Real, Whole
 
 __all__ = ["MAX_FEATURES", "BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
 
@@ -108,6 +109,12 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     validation_fraction: float = 0.1
     random_state: int | np.random.RandomState | None = None
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "max_iter": Whole(1, 2**16),
+        "learning_rate": Real(0, above=True),
+        "max_leaf_nodes": Whole(2, 2**16),
+    }
+
     def _train(
         self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
@@ -165,7 +172,7 @@ class ImputationClassifier(BoostedClassifier):
 
     Raises
     ------
-    ValueError
+    ParameterError
         In ``fit``, for an unknown ``imputer``.
     ModalityError
         In ``fit``, where the modalities have more than `MAX_FEATURES` features together; `MAX_REGRESSED`
@@ -185,12 +192,11 @@ class ImputationClassifier(BoostedClassifier):
     n_neighbors: int = 10
     max_reference_rows: int = 5_000
 
-    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
-        if self.imputer not in (None, "mean", "iterative", "knn"):
-            raise ValueError(
-                f'imputer is {self.imputer!r}; expected "mean", "iterative", "knn" or None. Choose one.'
-            )
-        return super().fit(x, y, validation)
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "imputer": OneOf(None, "mean", "iterative", "knn"),
+        "n_neighbors": Whole(1),
+        "max_reference_rows": Whole(1),
+    }
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         if self.imputer == "iterative":
@@ -242,6 +248,8 @@ class StackingClassifier(BoostedClassifier):
     """
 
     folds: int = 5
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"folds": Whole(2)}
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         self.single_, out_of_fold = {}, {}
