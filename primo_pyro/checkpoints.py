@@ -18,6 +18,7 @@ import inspect
 import io
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -74,7 +75,7 @@ def digest(value: Any) -> str:
     return hashed.hexdigest()
 
 
-def _feed(value: Any, take: Callable[[bytes], object], known: dict[int, int]) -> None:
+def _feed(value: Any, take: Callable[[bytes], object], known: dict[int, tuple[int, Any]]) -> None:
     """Bytes that tell values apart; ``known`` keeps what refers to itself from going round."""
 
     def say(*parts: object) -> None:
@@ -92,19 +93,19 @@ def _feed(value: Any, take: Callable[[bytes], object], known: dict[int, int]) ->
         return say("bytes", value.hex())
     if isinstance(value, np.generic):
         return say("scalar", value.dtype.str, repr(value.item()))
-    if id(value) in known:
-        return say("again", known[id(value)])
-    known[id(value)] = len(known)
     if isinstance(value, Tensor):
         value = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
         say("tensor", value.dtype, list(value.shape))
-        take(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
-    elif isinstance(value, np.ndarray):
+        return take(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         say("array", value.dtype.str, list(value.shape))
-        if value.dtype.hasobject:
-            go_on(*value.ravel().tolist())
-        else:
-            take(memoryview(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
+        return take(memoryview(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
+    if id(value) in known:
+        return say("again", known[id(value)][0])
+    known[id(value)] = len(known), value  # kept alive, or another object could have its id
+    if isinstance(value, np.ndarray):
+        say("objects", list(value.shape))
+        go_on(*value.ravel().tolist())
     elif isinstance(value, Modalities):
         for name in sorted(value.names):
             say("modality", name)
@@ -134,7 +135,8 @@ def _feed(value: Any, take: Callable[[bytes], object], known: dict[int, int]) ->
             go_on({k: v for k, v in own.items() if isinstance(k, str)})
 
 
-OF_EVERY_MODULE = set(vars(nn.Module())) | {"parts", "strength"}  # what a loss is told, or tells, in each step
+OF_EVERY_MODULE = set(vars(nn.Module()))
+OF_EACH_STEP = {"parts", "strength"}  # what a loss tells, or is told, in each step
 
 
 def _feed_module(module: nn.Module, say: Callable[..., None], go_on: Callable[..., None]) -> None:
@@ -142,14 +144,13 @@ def _feed_module(module: nn.Module, say: Callable[..., None], go_on: Callable[..
     kind = type(module)
     say("module", kind.__module__, kind.__qualname__)
     go_on(dict(module._parameters), dict(module._buffers), dict(module._modules))
-    ignored = OF_EVERY_MODULE | {name for name in vars(module) if name.startswith("_pyro")}
+    ours = OF_EACH_STEP if kind.__module__.startswith("primo_pyro.") else set()
+    ignored = OF_EVERY_MODULE | ours | {name for name in vars(module) if name.startswith("_pyro")}
     go_on({name: v for name, v in vars(module).items() if name not in ignored})
-    if kind.__module__.partition(".")[0] not in ("torch", "pyro", "primo_pyro"):
-        for base in kind.__mro__:
-            if base.__module__.partition(".")[0] not in ("torch", "pyro", "primo_pyro", "builtins"):
-                functions = {n: f for n, f in vars(base).items() if inspect.isfunction(f)}
-                say("code", base.__qualname__)
-                go_on(functions)
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] not in ("torch", "pyro", "primo_pyro", "builtins"):
+            say("code", base.__qualname__)
+            go_on({name: f for name, f in vars(base).items() if inspect.isfunction(f)})
 
 
 def _feed_function(function: Any, say: Callable[..., None], go_on: Callable[..., None]) -> None:
@@ -251,6 +252,6 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
 
 def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint, where it exists, and what killed writers left beside it."""
-    with locked(path.parent):
+    with locked(path.parent), suppress(OSError):
         for leftover in (path, *sweep(path)):
             leftover.unlink(missing_ok=True)

@@ -377,6 +377,7 @@ class NetworkEstimator(ModalityEstimator):
             score=(lambda: self._validation_scores(x_val, y_val)) if len(x_val) else None,
             callbacks=self.callbacks,
             checkpoint=self.checkpoint,
+            scored_on=(x_val, y_val),
             verbose=self.verbose,
         )
 
