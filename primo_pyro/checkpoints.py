@@ -49,8 +49,8 @@ def fingerprint(loss: nn.Module, rows: Mapping[str, Any], settings: object) -> d
         With the networks as they are at the start: structure, parameters, buffers, and the constants and code
         of modules of one's own.
     rows
-        By name, whatever the training reads: `Modalities`, arrays or None. Of absent rows nothing is read, and
-        nothing counts.
+        By name, whatever the training reads: `Modalities`, arrays or None. Of absent rows nothing is read,
+        and nothing counts.
     settings
         Numbers, strings, dataclasses of such.
 
@@ -64,6 +64,9 @@ def fingerprint(loss: nn.Module, rows: Mapping[str, Any], settings: object) -> d
     return found | {name: digest(values) for name, values in rows.items()}
 
 
+Take = Callable[[bytes | memoryview], object]
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a value: the same in another process, different where anything that is computed with is.
 
@@ -75,7 +78,7 @@ def digest(value: Any) -> str:
     return hashed.hexdigest()
 
 
-def _feed(value: Any, take: Callable[[bytes], object], known: dict[int, tuple[int, Any]]) -> None:
+def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]]) -> None:
     """Bytes that tell values apart; ``known`` keeps what refers to itself from going round."""
 
     def say(*parts: object) -> None:
@@ -96,10 +99,12 @@ def _feed(value: Any, take: Callable[[bytes], object], known: dict[int, tuple[in
     if isinstance(value, Tensor):
         value = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
         say("tensor", value.dtype, list(value.shape))
-        return take(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        take(value.reshape(-1).view(torch.uint8).numpy().data)
+        return None
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         say("array", value.dtype.str, list(value.shape))
-        return take(memoryview(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
+        take(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+        return None
     if id(value) in known:
         return say("again", known[id(value)][0])
     known[id(value)] = len(known), value  # kept alive, or another object could have its id
@@ -221,8 +226,8 @@ def read_checkpoint(
     if head != HEAD or hashlib.sha256(body).hexdigest().encode() != checksum:
         what = "its checksum is not that of its content" if head == HEAD else "it does not begin as one"
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {len(whole)} bytes, and {what}; expected a whole file of this "
-            "release. Delete it, and training begins anew."
+            f"{path} cannot be read as a checkpoint: {len(whole)} bytes, and {what}; expected a whole file "
+            "of this release. Delete it, and training begins anew."
         )
     try:
         line, _, rest = body.partition(b"\n")
@@ -232,8 +237,9 @@ def read_checkpoint(
         different = sorted(k for k in found.keys() | identity.keys() if found.get(k) != identity.get(k))
         if different:
             raise CheckpointError(
-                f"{path} was written by a training with other settings or rows than this one: {', '.join(different)} "
-                "differ; expected the same. Train as before to go on, or delete it, or name another file."
+                f"{path} was written by a training with other settings or rows than this one: "
+                f"{', '.join(different)} differ; expected the same. Train as before to go on, or delete it, or "
+                "name another file."
             )
         return torch.load(io.BytesIO(rest), map_location=device, weights_only=True)
     except CheckpointError:
@@ -245,8 +251,8 @@ def read_checkpoint(
 def damaged(path: Path, error: Exception) -> CheckpointError:
     """The error for a file whose content does not fit."""
     return CheckpointError(
-        f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error!s:.200}); expected what this release "
-        "writes. Delete it, and training begins anew."
+        f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error!s:.200}); expected what this "
+        "release writes. Delete it, and training begins anew."
     )
 
 

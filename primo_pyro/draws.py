@@ -69,8 +69,8 @@ def sobol_points(num_samples: int, dimension: int, seed: int) -> Tensor:
     most = torch.quasirandom.SobolEngine.MAXDIM
     if dimension > most:
         raise DrawsError(
-            f"The latents take {dimension} numbers a draw; expected at most {most}, for which Sobol sequences "
-            'are known. Lower latent_dim, or set draws="independent".'
+            f"The latents take {dimension} numbers a draw; expected at most {most}, for which Sobol "
+            'sequences are known. Lower latent_dim, or set draws="independent".'
         )
     engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
     uniform = engine.draw(num_samples, dtype=torch.float64)

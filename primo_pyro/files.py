@@ -18,7 +18,16 @@ from uuid import uuid4
 
 from primo_pyro.errors import FileError
 
-__all__ = ["PATIENCE", "force", "force_folder", "locked", "partial_name", "sweep", "write_atomically", "write_new"]
+__all__ = [
+    "PATIENCE",
+    "force",
+    "force_folder",
+    "locked",
+    "partial_name",
+    "sweep",
+    "write_atomically",
+    "write_new",
+]
 
 PATIENCE = 60.0  # seconds to wait for another writer in the same folder
 UNIQUE = re.compile(r"[0-9a-f]{32}")
@@ -40,9 +49,9 @@ def sweep(path: Path) -> list[Path]:
     with suppress(OSError):
         for entry in os.scandir(path.parent):
             name = entry.name
-            if name.startswith(prefix) and name.endswith(suffix):
-                if UNIQUE.fullmatch(name[len(prefix) : -len(suffix)]):
-                    found.append(Path(entry.path))
+            named = name.startswith(prefix) and name.endswith(suffix)
+            if named and UNIQUE.fullmatch(name[len(prefix) : -len(suffix)]):
+                found.append(Path(entry.path))
     return found
 
 
@@ -83,8 +92,8 @@ def _take(handle: int, folder: Path) -> None:
                 return  # a file system without locks
         if time.monotonic() > end:
             raise FileError(
-                f"Another process has been writing into {folder} for {PATIENCE:g} seconds; expected it to end. "
-                "End that process, or name another folder."
+                f"Another process has been writing into {folder} for {PATIENCE:g} seconds; expected it to "
+                "end. End that process, or name another folder."
             )
         time.sleep(pause)
         pause = min(2 * pause, 0.1)
@@ -139,8 +148,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             force_folder(path.parent)
         except OSError as error:
             raise FileError(
-                f"{path} cannot be written: {len(content)} bytes failed ({error.strerror or error}); expected a "
-                "folder with room that can be written to. Make room, or name another place."
+                f"{path} cannot be written: {len(content)} bytes failed ({error.strerror or error}); "
+                "expected a folder with room that can be written to. Make room, or name another place."
             ) from error
         finally:
             with suppress(OSError):

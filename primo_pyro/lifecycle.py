@@ -40,7 +40,11 @@ def forget(estimator: BaseEstimator) -> None:
 
 def networks_of(estimator: BaseEstimator) -> list[nn.Module]:
     """The modules among what was learnt."""
-    return [value for name, value in vars(estimator).items() if name.endswith("_") and isinstance(value, nn.Module)]
+    return [
+        value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and isinstance(value, nn.Module)
+    ]
 
 
 @contextmanager
@@ -50,7 +54,9 @@ def kept_or_forgotten(estimator: BaseEstimator, *, keep: bool) -> Iterator[None]
     With ``keep`` the fit goes on from what was learnt before, which comes back where it breaks off.
     """
     learnt = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
-    states = [(network, copy.deepcopy(network.state_dict())) for network in networks_of(estimator)] if keep else []
+    states = (
+        [(network, copy.deepcopy(network.state_dict())) for network in networks_of(estimator)] if keep else []
+    )
     modes = [(module, module.training) for network, _ in states for module in network.modules()]
     if not keep:
         forget(estimator)
@@ -78,8 +84,8 @@ def require_fitted(estimator: BaseEstimator) -> None:
     if not hasattr(estimator, "model_"):
         name = type(estimator).__name__
         raise UnfittedError(
-            f"This {name} is not fitted: fit was not called, or did not end well; expected a fitted one. Call "
-            "fit, and let it end, first."
+            f"This {name} is not fitted: fit was not called, or did not end well; expected a fitted one. "
+            "Call fit, and let it end, first."
         )
 
 
@@ -100,8 +106,8 @@ def check_unchanged(estimator: Any) -> None:
     for name, before in getattr(estimator, "fitted_with_", {}).items():
         if now.get(name) != before:
             raise ParameterError(
-                f"{name} is {now.get(name, 'absent')}; expected {before}, with which the networks were made that "
-                "a warm start goes on from. Set it back, or set warm_start=False to begin anew."
+                f"{name} is {now.get(name, 'absent')}; expected {before}, with which the networks were made "
+                "that a warm start goes on from. Set it back, or set warm_start=False to begin anew."
             )
 
 
@@ -120,6 +126,6 @@ def _described(value: Any) -> str:
         return f"({', '.join(sorted(entries) if isinstance(value, set | frozenset) else entries)})"
     if inspect.isroutine(value) or inspect.isclass(value):
         return f"{value.__module__}.{value.__qualname__}"
-    if type(value).__repr__ is object.__repr__:  # which tells an address
+    if getattr(type(value), "__repr__", None) is object.__repr__:  # which tells an address
         return f"{type(value).__module__}.{type(value).__qualname__}"
     return repr(as_python(value))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from torch import nn
 from primo_pyro.errors import ParameterError
 
 __all__ = [
+    "NUM_SAMPLES",
     "AnyOf",
     "Callables",
     "CheckpointFile",
     "Device",
     "Flag",
     "Is",
-    "NUM_SAMPLES",
     "Modules",
     "Names",
     "OneOf",
@@ -299,7 +299,9 @@ def check_parameter(name: str, value: object, allowed: Range) -> None:
         raise ParameterError(f"{name} is {_shortly(value)}; expected {allowed}. {allowed.cure}")
 
 
-def check_parameters(of: Any, values: Mapping[str, object] | None = None, leave_out: Collection[str] = ()) -> None:
+def check_parameters(
+    of: Any, values: Mapping[str, object] | None = None, leave_out: Collection[str] = ()
+) -> None:
     """`check_parameter` for all parameters of an estimator, or for ``values`` of these names.
 
     Raises

@@ -18,7 +18,18 @@ from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import labels_of
 from primo_pyro.lifecycle import forget, require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
-from primo_pyro.parameters import NUM_SAMPLES, AnyOf, Is, Modules, OneOf, Range, Real, Whole, check_parameter, check_parameters
+from primo_pyro.parameters import (
+    NUM_SAMPLES,
+    AnyOf,
+    Is,
+    Modules,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+    check_parameter,
+    check_parameters,
+)
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, Representations, encoders_for

@@ -51,8 +51,8 @@ class Schedule:
     >>> Schedule(learning_rate=-1.0)
     Traceback (most recent call last):
         ...
-    primo_pyro.errors.ParameterError: learning_rate is -1.0; expected a finite number above 0. Set it to such a
-    value.
+    primo_pyro.errors.ParameterError: learning_rate is -1.0; expected a finite number above 0. Set it to such
+    a value.
     """
 
     max_epochs: int = 60
@@ -186,7 +186,17 @@ def train(
     """
     with one_at_a_time():
         return _train(
-            loss, x, y, schedule, seed, warm_up, score, callbacks, checkpoint and Path(checkpoint), scored_on, verbose
+            loss,
+            x,
+            y,
+            schedule,
+            seed,
+            warm_up,
+            score,
+            callbacks,
+            None if checkpoint is None else Path(checkpoint),
+            scored_on,
+            verbose,
         )
 
 
@@ -338,17 +348,18 @@ def _broken_parameters(loss: nn.Module) -> list[str]:
 def _require_finite(loss: nn.Module, schedule: Schedule, epoch: int) -> None:
     """After the steps of an epoch: the loss of the last one says nothing of what it has led to."""
     if broken := _broken_parameters(loss):
-        raise _diverged(f"Parameters became NaN or infinite in epoch {epoch} ({', '.join(broken[:3])})", schedule)
+        raise _diverged(
+            f"Parameters became NaN or infinite in epoch {epoch} ({', '.join(broken[:3])})", schedule
+        )
 
 
-def _require_finite_scores(
-    scores: Mapping[str, float | np.ndarray], schedule: Schedule, epoch: int
-) -> None:
+def _require_finite_scores(scores: Mapping[str, float | np.ndarray], schedule: Schedule, epoch: int) -> None:
     for name, values in scores.items():
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
             raise _diverged(
-                f"{name} became NaN or infinite after epoch {epoch}, in {bad} of {np.size(values)} rows", schedule
+                f"{name} became NaN or infinite after epoch {epoch}, in {bad} of {np.size(values)} rows",
+                schedule,
             )
 
 
@@ -369,7 +380,9 @@ def _told_of_divergence(loss: nn.Module, schedule: Schedule, epoch: int) -> Iter
         if isinstance(error, PrimoError) or not (broken or any(word in str(error) for word in OF_NUMBERS)):
             raise
         names = ", ".join(broken[:3]) or "no parameter"
-        raise _diverged(f"Training diverged in epoch {epoch} ({said:.200}; not finite: {names})", schedule) from error
+        raise _diverged(
+            f"Training diverged in epoch {epoch} ({said:.200}; not finite: {names})", schedule
+        ) from error
 
 
 # --- Checkpoints -----------------------------------------------------------------------------------------

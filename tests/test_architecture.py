@@ -22,11 +22,13 @@ ROOT = PACKAGE.parent
 # its modules. A room may import from the floors below it, and not from other rooms on its own floor.
 FLOORS = (
     {"errors": ["errors"]},
-    {"modalities": ["modalities"]},
+    {"modalities": ["modalities"], "parameters": ["parameters"], "locks": ["locks"], "files": ["files"]},
     {
         "encoders": ["program.encoders"],
         "outcomes": ["program.outcomes"],
         "distributions": ["program.distributions"],
+        "lifecycle": ["lifecycle"],
+        "checkpoints": ["checkpoints"],
     },
     {"priors": ["program.priors"]},
     {"conditionals": ["program.conditionals"]},
@@ -38,7 +40,11 @@ FLOORS = (
     {"labels": ["labels"], "draws": ["draws"], "training": ["training"]},
     {"prediction": ["prediction"], "estimator": ["estimator"]},
     {"analysis": ["analysis.*"]},
-    {"diagnosis": ["diagnosis"], "persistence": ["persistence"], "questions": ["questions"]},
+    {
+        "diagnosis": ["diagnosis"],
+        "persistence": ["persistence", "model_files", "saved_values"],
+        "questions": ["questions"],
+    },
     {"primo": ["primo"]},
     {"classifier": ["classifier"], "regressor": ["regressor"]},
     {"baselines": ["baselines.*"], "data": ["data.*"]},
@@ -48,7 +54,7 @@ FLOORS = (
 # Rooms that may import less than all floors below.
 ONLY = {
     "outcomes": set(),
-    "analysis": {"errors", "modalities", "outcomes", "prediction"},
+    "analysis": {"errors", "modalities", "files", "parameters", "outcomes", "prediction"},
     "distributions": set(),
     "protocols": {"modalities", "encoders", "outcomes", "priors"},
     "labels": {"errors", "outcomes"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast, ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import pandas as pd

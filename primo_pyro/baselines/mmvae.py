@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast, ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import pyro

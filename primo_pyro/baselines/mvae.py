@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast, ClassVar
+from typing import ClassVar, cast
 
 import pyro
 import pyro.distributions as dist

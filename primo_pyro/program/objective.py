@@ -17,7 +17,16 @@ from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
 from primo_pyro.errors import ParameterError
-from primo_pyro.parameters import Flag, OneOf, Range, Real, Whole, as_python, check_parameter, check_parameters
+from primo_pyro.parameters import (
+    Flag,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+    as_python,
+    check_parameter,
+    check_parameters,
+)
 
 __all__ = ["ImportanceELBO", "Objective", "TraceELBO"]
 
