@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from primo_pyro.modalities import Modalities
 __all__ = ["damaged", "digest", "fingerprint", "read_checkpoint", "remove_checkpoint", "write_checkpoint"]
 
 HEAD = b"primo_pyro checkpoint, version 2\n"
+DEEPEST = 60  # what objects hold that hold objects, so far down, is not looked at
 MOST_IDENTITY = 2**16  # bytes; a digest takes about a hundred
 
 
@@ -74,11 +75,11 @@ def digest(value: Any) -> str:
     (True, False)
     """
     hashed = hashlib.sha256()
-    _feed(value, hashed.update, {})
+    _feed(value, hashed.update, {}, 0)
     return hashed.hexdigest()
 
 
-def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]]) -> None:
+def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]], depth: int) -> None:
     """Bytes that tell values apart; ``known`` keeps what refers to itself from going round."""
 
     def say(*parts: object) -> None:
@@ -88,7 +89,7 @@ def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]]) -> None:
 
     def go_on(*values: Any) -> None:
         for v in values:
-            _feed(v, take, known)
+            _feed(v, take, known, depth + 1)
 
     if value is None or isinstance(value, bool | int | float | complex | str):
         return say(type(value).__name__, repr(value))
@@ -126,6 +127,8 @@ def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]]) -> None:
         say("set", *sorted(map(digest, value)))
     elif isinstance(value, nn.Module):
         _feed_module(value, say, go_on)
+    elif isinstance(value, ModuleType):
+        say("imported", value.__name__)
     elif inspect.isclass(value):
         say("class", value.__module__, value.__qualname__)
     elif inspect.isroutine(value):
@@ -136,7 +139,7 @@ def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]]) -> None:
     else:
         say("object", type(value).__module__, type(value).__qualname__)
         own = getattr(value, "__dict__", None)
-        if isinstance(own, dict):
+        if isinstance(own, dict) and depth < DEEPEST:
             go_on({k: v for k, v in own.items() if isinstance(k, str)})
 
 
@@ -238,7 +241,7 @@ def read_checkpoint(
         if different:
             raise CheckpointError(
                 f"{path} was written by a training with other settings or rows than this one: "
-                f"{', '.join(different)} differ; expected the same. Train as before to go on, or delete it, or "
+                f"{', '.join(different)} differ; expected the same. Train as before to go on, delete it, or "
                 "name another file."
             )
         return torch.load(io.BytesIO(rest), map_location=device, weights_only=True)

@@ -280,7 +280,7 @@ class ClassesMixin(ClassifierMixin):
     @property
     def classes_(self) -> np.ndarray:
         """The C classes; the names of the L labels, where there are several."""
-        require_fitted(self)
+        require_fitted(self, "labels_")
         return cast(ClassLabels | IndicatorLabels, self.labels_).names_of_columns
 
     def predict(self, x: RowsLike) -> np.ndarray:

@@ -73,15 +73,15 @@ def kept_or_forgotten(estimator: BaseEstimator, *, keep: bool) -> Iterator[None]
         raise
 
 
-def require_fitted(estimator: BaseEstimator) -> None:
-    """Refuse to answer before a fit has ended well.
+def require_fitted(estimator: BaseEstimator, attribute: str = "model_") -> None:
+    """Refuse to answer before a fit has ended well, or learnt an attribute.
 
     Raises
     ------
     UnfittedError
         A ``sklearn.exceptions.NotFittedError``, with the cure.
     """
-    if not hasattr(estimator, "model_"):
+    if not hasattr(estimator, attribute):
         name = type(estimator).__name__
         raise UnfittedError(
             f"This {name} is not fitted: fit was not called, or did not end well; expected a fitted one. "

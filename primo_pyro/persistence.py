@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from primo_pyro.errors import PrimoError, SavedModelError
 from primo_pyro.estimator import NetworkEstimator
-from primo_pyro.labels import Labels
+from primo_pyro.labels import Labels, labels_of
 from primo_pyro.locks import alone
 from primo_pyro.modalities import Modalities
 from primo_pyro.model_files import (
@@ -248,6 +248,10 @@ def _bare(
                 "saved."
             )
         setattr(estimator, name, value)
+    shapes, kind = estimator.shapes_, labels_of(estimator._outcome_class())
+    names = {*estimator.optional_, *(name for pattern in estimator.patterns_ for name in pattern)}
+    if type(estimator.labels_) is not kind or not names <= shapes.keys() or sorted(shapes) != list(shapes):
+        raise ValueError(f"labels {type(estimator.labels_).__name__}, modalities {list(shapes)} and {names}")
     return estimator
 
 
