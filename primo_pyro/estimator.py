@@ -23,7 +23,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from primo_pyro.errors import LabelError, ModalityError, UnseenPatternWarning, warn
-from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
+from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, label_count, labels_of
 from primo_pyro.lifecycle import check_unchanged, kept_or_forgotten, networks_of, remember, require_fitted
 from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities, RowsLike
@@ -108,6 +108,11 @@ class ModalityEstimator(BaseEstimator, ABC):
         if validation is None:
             x, codes, x_val, y_val = self._split_off(x, codes, seed)
         else:
+            if not isinstance(validation, tuple | list) or len(validation) != 2:
+                raise ModalityError(
+                    f"validation is {type(validation).__name__} ({validation!r:.60}); expected rows and "
+                    "their labels. Write validation=(x, y)."
+                )
             x_val = self._of_known_shapes(self._as_modalities(validation[0], reset=False))
             y_val = self.labels_.encode(validation[1])
             _check_lengths(x_val, y_val)
@@ -400,8 +405,7 @@ class NetworkEstimator(ModalityEstimator):
 
 
 def _check_lengths(x: Modalities, y: ArrayLike) -> None:
-    shape = np.asarray(y).shape
-    rows = shape[0] if shape else 0
+    rows = label_count(y)
     if len(x) != rows:
         raise LabelError(f"x has {len(x)} rows and y {rows} labels; expected one label a row. Correct y.")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from primo_pyro.arrays import array_of
 from primo_pyro.errors import ModalityError
 
 __all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike"]
@@ -303,10 +304,7 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         values = values.to_numpy(dtype=float, na_value=np.nan)
     try:
         if hasattr(values, "detach"):
-            values = values.detach().cpu()
-            if "bfloat16" in str(values.dtype):  # which NumPy does not know
-                values = values.float()
-            values = values.numpy()
+            values = array_of(values)
         elif isinstance(values, np.ma.MaskedArray):
             values = np.ma.filled(values.astype(float), np.nan)
         array = np.asarray(values)

@@ -21,7 +21,7 @@ ROOT = PACKAGE.parent
 # From the ground up, each floor with its rooms, each room with its modules; "x.*" is the package x with all
 # its modules. A room may import from the floors below it, and not from other rooms on its own floor.
 FLOORS = (
-    {"errors": ["errors"]},
+    {"errors": ["errors"], "arrays": ["arrays"]},
     {"modalities": ["modalities"], "parameters": ["parameters"], "locks": ["locks"], "files": ["files"]},
     {
         "encoders": ["program.encoders"],
@@ -57,7 +57,7 @@ ONLY = {
     "analysis": {"errors", "modalities", "files", "parameters", "outcomes", "prediction"},
     "distributions": set(),
     "protocols": {"modalities", "encoders", "outcomes", "priors"},
-    "labels": {"errors", "outcomes"},
+    "labels": {"errors", "arrays", "outcomes"},
     "data": {"errors", "modalities"},
 }
 # Names that a room may take from another one, where these are not all of its public ones.
