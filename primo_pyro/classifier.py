@@ -16,6 +16,7 @@ from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
 from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin
+from primo_pyro.labels import label_count
 from primo_pyro.modalities import RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
@@ -193,6 +194,10 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "question, or use predictive_impact and impact_gap."
             )
         x = self._as_known_rows(x)
+        if label_count(y) != len(x):
+            raise LabelError(
+                f"x has {len(x)} rows and y {label_count(y)} labels; expected one label a row. Correct y."
+            )
         revealed = self._reveal(x, modality)
         hidden = self._optional_names(modality) or self.optional_
         gap = impact_gap(revealed, self.model_.outcome)
@@ -200,7 +205,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         findings = Findings(
             modality=" and ".join(hidden),
             classes=self.classes_,
-            y=np.asarray(y),
+            y=self.labels_.decode(self.labels_.encode(y)),
             missing=revealed.before,
             complete=revealed.after,
             impact=impact_frame(revealed.impact, self.model_.outcome),

@@ -285,7 +285,8 @@ def _given(y: ArrayLike | None) -> Any:
         )
     if issparse(y):
         raise LabelError(
-            f"y is a sparse matrix of shape {list(np.shape(cast(Any, y)))}; expected an array. Pass y.toarray()."
+            f"y is a sparse matrix of shape {list(np.shape(cast(Any, y)))}; expected an array. Pass "
+            "y.toarray()."
         )
     try:
         return array_of(y)

@@ -120,7 +120,7 @@ def save_estimator(estimator: NetworkEstimator, folder: str | os.PathLike[str]) 
     >>> bool((again.predict_proba(x) == clf.predict_proba(x)).all())
     True
     """
-    folder = Path(folder).resolve()
+    folder = _as_path(folder).resolve()
     parameters = estimator.get_params(deep=False)
     weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(estimator).items()}
     settings = json.dumps(_settings(estimator), indent=1, allow_nan=False) + "\n"
@@ -170,8 +170,16 @@ def load_estimator(
         Where a file is missing, truncated or edited; where the format is unknown; where class, encoders,
         programs or given parameters are not those that were saved; where the device does not exist.
     """
-    with open_model(Path(folder)) as saved:
+    with open_model(_as_path(folder)) as saved:
         return _restore(cls, saved, encoders=encoders, programs=programs, device=device, given=given)
+
+
+def _as_path(folder: object) -> Path:
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder) or "\0" in str(folder):
+        raise SavedModelError(
+            f"folder is {folder!r:.80}; expected the name of a folder. Pass a string or a pathlib.Path."
+        )
+    return Path(folder)
 
 
 def _restore(

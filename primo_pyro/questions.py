@@ -296,7 +296,13 @@ class ImpactQuestions(ModalityEstimator):
             Where nothing is absent, or a set names what is not optional.
         """
         x = self._as_known_rows(x)
-        asked = [(m,) for m in self.optional_] + [self._optional_names(names) for names in sets]
+        if isinstance(sets, str) or not isinstance(sets, Iterable):
+            raise ModalityError(
+                f"sets is {sets!r:.60}; expected sets of names of modalities. Write, for example, "
+                "sets=[('image', 'sound')]."
+            )
+        asked = [(m,) for m in self.optional_]
+        asked += [self._optional_names(() if names is None else names) for names in sets]
         absent = {
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
         }
