@@ -307,6 +307,8 @@ def _read(y: Any) -> np.ndarray:
             f"y holds {read.dtype.name} in its {len(np.atleast_1d(read))} rows; expected strings, integers, "
             "booleans or real numbers. Convert it."
         )
+    if read.shape[:1] == (0,):
+        raise LabelError("y has 0 labels; expected one a row, and a row at least. Pass some rows.")
     return read
 
 

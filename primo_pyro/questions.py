@@ -301,7 +301,7 @@ class ImpactQuestions(ModalityEstimator):
                 f"sets is {sets!r:.60}; expected sets of names of modalities. Write, for example, "
                 "sets=[('image', 'sound')]."
             )
-        asked = [(m,) for m in self.optional_]
+        asked: list[tuple[str, ...]] = [(m,) for m in self.optional_]
         asked += [self._optional_names(() if names is None else names) for names in sets]
         absent = {
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked

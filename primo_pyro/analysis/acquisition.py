@@ -288,8 +288,9 @@ def rank_acquisitions(
 def costs_of(modality: str, costs: Mapping[str, ArrayLike] | None, rows: int) -> np.ndarray:
     if costs is not None and not isinstance(costs, Mapping):
         raise CostError(
-            f"costs is {costs!r:.60}; expected a mapping from modalities to numbers. Write
-        costs={{{modality!r}: 1.0}}." )
+            f"costs is {costs!r:.60}; expected a mapping from modalities to numbers. Write "
+            f"costs={{{modality!r}: 1.0}}."
+        )
     if costs is not None and modality not in costs:
         raise CostError(
             f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."

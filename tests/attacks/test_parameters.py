@@ -84,9 +84,9 @@ def test_a_parameter_is_refused_or_the_fit_ends_well(cls, data):
         estimator.fit(X, labels)
     except PrimoError as error:
         if not ranges_of(cls)[name].holds(value):
-            assert isinstance(error, ParameterError)
-            assert name in str(error)
-            assert "expected" in str(error)
+            assert isinstance(error, ParameterError)  # noqa: PT017
+            assert name in str(error)  # noqa: PT017
+            assert "expected" in str(error)  # noqa: PT017
         with pytest.raises((NotFittedError, PrimoError)):
             estimator.predict(X)
         return
