@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
+from primo_pyro.arrays import array_of
 from primo_pyro.errors import ModalityError
 from primo_pyro.identity import Names, aligned, columns_of, index_of, listed
 
@@ -139,10 +140,7 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         values = _numbers_of(name, values)
     try:
         if hasattr(values, "detach"):
-            values = values.detach().cpu()
-            if "bfloat16" in str(values.dtype):  # which NumPy does not know
-                values = values.float()
-            values = values.numpy()
+            values = array_of(values)
         elif isinstance(values, np.ma.MaskedArray):
             values = np.ma.filled(values.astype(float), np.nan)
         array = np.asarray(values)

@@ -226,7 +226,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         findings = Findings(
             modality=" and ".join(hidden),
             classes=self.classes_,
-            y=np.asarray(y),
+            y=self.labels_.decode(self.labels_.encode(y)),
             missing=revealed.before,
             complete=revealed.after,
             impact=impact_frame(revealed.impact, self.model_.outcome),

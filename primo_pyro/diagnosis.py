@@ -42,7 +42,7 @@ from sklearn.preprocessing import StandardScaler
 
 from primo_pyro.analysis.clusters import FLAT
 from primo_pyro.analysis.scores import log_losses, standard_error
-from primo_pyro.errors import CollapseWarning, FewRowsWarning, OverfitWarning
+from primo_pyro.errors import CollapseWarning, FewRowsWarning, OverfitWarning, warn
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.outcomes import Outcome
@@ -318,7 +318,7 @@ def _log_losses_of_probe(
     return log_losses(y_new, p)
 
 
-def warn_of_failures(frame: pd.DataFrame, stacklevel: int) -> None:
+def warn_of_failures(frame: pd.DataFrame) -> None:
     """One warning for each check that has found something, and one where something could not be checked.
 
     Warns
@@ -333,16 +333,15 @@ def warn_of_failures(frame: pd.DataFrame, stacklevel: int) -> None:
     for check, lines in frame[frame["found"] == True].groupby("check", sort=False):  # noqa: E712
         category, what, cure = MESSAGES[check]
         findings = "; ".join(what.format(**line) for line in lines.to_dict("records"))
-        warnings.warn(f"{findings}. {cure}", category, stacklevel=stacklevel + 1)
+        warn(f"{findings}. {cure}", category)
     unchecked = frame[frame["found"].isna()].drop_duplicates("modality")
     if len(unchecked):
         counts = ", ".join(f"{line.modality} in {line.rows:.0f}" for line in unchecked.itertuples())
-        warnings.warn(
+        warn(
             f"Too few validation rows have a modality to check its latent ({counts}); expected at least "
             f"{MIN_ROWS}. Raise validation_fraction, add rows, or compare V with the realised change "
             "on new rows (impact_gap).",
             FewRowsWarning,
-            stacklevel=stacklevel + 1,
         )
 
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from primo_pyro.held_out import Rows, folds
 from primo_pyro.members import Members, members_of, seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.out_of_fold import ALL, out_of_fold_changes
+from primo_pyro.parameters import AnyOf, OneOf, Range, Whole
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.questions import FEW_ROWS, ImpactQuestions, calibrator_of
 
@@ -65,6 +66,11 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
     members: int = 1
     n_jobs: int | None = None
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "members": Whole(1, 1000),
+        "n_jobs": AnyOf(OneOf(None), Whole(-(2**10))),
+    }
+
     def _take_over(self, models: Sequence[Any], guides: Sequence[Any]) -> None:
         several = len(models) > 1
         self.model_ = cast(PrimoModel, Members(models)) if several else models[0]
@@ -95,7 +101,7 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
         ]
         most = None if self.members == 1 else -(-ROWS_CHECKED // self.members)
         self.diagnosis_ = diagnose(fits, num_samples=VALIDATION_SAMPLES, seed=self.seed_, most=most)
-        warn_of_failures(self.diagnosis_, stacklevel=4)
+        warn_of_failures(self.diagnosis_)
         if has_folds and self.optional_:
             self._learn_out_of_fold([held_out.x for _, held_out in parts])
 

@@ -5,6 +5,11 @@ Every message has three parts: what was found, what was expected, and the cure.
 
 from __future__ import annotations
 
+import sys
+import warnings
+
+from sklearn.exceptions import NotFittedError
+
 __all__ = [
     "CheckpointError",
     "CollapseWarning",
@@ -13,10 +18,13 @@ __all__ = [
     "DataNotFoundError",
     "DrawsError",
     "FewRowsWarning",
+    "FileError",
     "LabelError",
     "MissingCellsWarning",
     "ModalityError",
+    "ModelFileError",
     "OverfitWarning",
+    "ParameterError",
     "PrimoError",
     "PrimoWarning",
     "RowError",
@@ -24,12 +32,22 @@ __all__ = [
     "TableWarning",
     "ToleranceWarning",
     "TrainingError",
+    "UnfittedError",
     "UnseenPatternWarning",
+    "warn",
 ]
 
 
 class PrimoError(Exception):
     """Base of all errors that this package raises on purpose."""
+
+
+class ParameterError(PrimoError, ValueError):
+    """A parameter of a constructor, or of a question, is out of its range."""
+
+
+class UnfittedError(PrimoError, NotFittedError):
+    """An estimator is asked something before it was fitted, or after a fit that did not end well."""
 
 
 class ModalityError(PrimoError, ValueError):
@@ -57,11 +75,19 @@ class TrainingError(PrimoError, RuntimeError):
 
 
 class CheckpointError(PrimoError, RuntimeError):
-    """A checkpoint belongs to other settings or other rows."""
+    """A checkpoint is damaged, or belongs to other settings or other rows."""
 
 
 class SavedModelError(PrimoError, ValueError):
     """A saved model is truncated, was edited, or is of an unknown format."""
+
+
+class FileError(PrimoError, OSError):
+    """A file cannot be written, as on a full disk."""
+
+
+class ModelFileError(SavedModelError, FileError):
+    """A saved model cannot be written or read for reasons of the file system."""
 
 
 class DataFileError(PrimoError, OSError):
@@ -102,3 +128,17 @@ class CollapseWarning(PrimoWarning):
 
 class OverfitWarning(PrimoWarning):
     """Training rows are fitted far better than validation rows."""
+
+
+NOT_THE_USERS = ("primo_pyro", "torch", "pyro", "sklearn", "joblib", "contextlib", "functools")
+
+
+def warn(message: str, category: type[PrimoWarning]) -> None:
+    """Warn at the line that called into the package, however deep the cause lies.
+
+    Python shows a warning of one line once, so that a loop of questions does not repeat it.
+    """
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in NOT_THE_USERS:
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, category, stacklevel=level)

@@ -6,12 +6,11 @@ same words, and are trained by the same loop with the same defaults, so that a c
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -20,15 +19,30 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 from torch import nn
 
 from primo_pyro.door import align_labels, split_labels, warn_of_shapes
-from primo_pyro.errors import MissingCellsWarning, ModalityError, RowError, UnseenPatternWarning
+from primo_pyro.errors import MissingCellsWarning, ModalityError, RowError, UnseenPatternWarning, warn
 from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_absent_classes
-from primo_pyro.identity import Names
+from primo_pyro.identity import Names as ColumnNames
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels, labels_of
+from primo_pyro.lifecycle import check_unchanged, kept_or_forgotten, networks_of, remember, require_fitted
+from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import (
+    AnyOf,
+    Callables,
+    CheckpointFile,
+    Device,
+    Flag,
+    Names,
+    Range,
+    Real,
+    Seed,
+    Whole,
+    check_parameters,
+)
 from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.tables import Blocks, TableReader
@@ -52,10 +66,17 @@ class ModalityEstimator(BaseEstimator, ABC):
     validation_fraction: float
     random_state: int | np.random.RandomState | None
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "optional": Names(),
+        "warm_start": Flag(),
+        "validation_fraction": Real(0, 1, below=True),
+        "random_state": Seed(),
+    }
+
     labels_: Labels
     reader_: TableReader  # where blocks were given
     shapes_: dict[str, tuple[int, ...]]
-    columns_: dict[str, Names]
+    columns_: dict[str, ColumnNames]
     missing_cells_: dict[str, np.ndarray]
     optional_: tuple[str, ...]
     patterns_: set[tuple[str, ...]]
@@ -88,13 +109,18 @@ class ModalityEstimator(BaseEstimator, ABC):
 
         Raises
         ------
-        ModalityError, LabelError, RowError
-            For whatever cannot be trained on, before training starts.
+        ParameterError, ModalityError, LabelError, RowError
+            For whatever cannot be trained with or on, before training starts.
 
         Warns
         -----
         FewRowsWarning
             Where no validation row has one of the classes.
+
+        Notes
+        -----
+        A fit that does not end well, for whatever reason, leaves an estimator that is not fitted; with
+        ``warm_start``, the one that the fit before had left.
         """
         return self._fit(x, y, validation, groups)
 
@@ -106,9 +132,24 @@ class ModalityEstimator(BaseEstimator, ABC):
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        warm = self.warm_start and hasattr(self, "model_")
-        if not warm:
-            self._forget()
+        warm = bool(self.warm_start) and hasattr(self, "model_")
+        with one_at_a_time(), kept_or_forgotten(self, keep=warm):
+            check_parameters(self)
+            if warm:
+                check_unchanged(self)
+            self._fit_alone(x, y, validation, groups, sample_weight, warm)
+            remember(self)
+        return self
+
+    def _fit_alone(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | tuple[RowsLike, ArrayLike, ArrayLike] | None,
+        groups: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        warm: bool,
+    ) -> None:
         seed = self._draw_seed()
         given_rows, given_labels = split_labels(x, y)
         x, codes = self._learn_rows(given_rows, given_labels, warm)
@@ -121,6 +162,11 @@ class ModalityEstimator(BaseEstimator, ABC):
         if validation is None:
             parts = self._split(rows, given)
         else:
+            if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+                raise ModalityError(
+                    f"validation is {type(validation).__name__} ({validation!r:.60}); expected rows and "
+                    "their labels. Write validation=(x, y)."
+                )
             given_rows, given_labels = split_labels(*validation[:2])
             x_val = self._of_known_shapes(self._as_modalities(given_rows, reset=False))
             y_val = self.labels_.encode(align_labels(x_val, given_labels))
@@ -132,11 +178,9 @@ class ModalityEstimator(BaseEstimator, ABC):
             self.labels_.classes_of(codes),
             [self.labels_.classes_of(held_out.y) for _, held_out in parts],
             self.labels_.names_of_classes,
-            stacklevel=3,
         )
         usable = [(self._only_usable(train), self._only_usable(held_out)) for train, held_out in parts]
         self._train_each(usable, warm=warm)
-        return self
 
     # --- What a method says ------------------------------------------------------------------------------
 
@@ -171,11 +215,6 @@ class ModalityEstimator(BaseEstimator, ABC):
         if self.random_state is None:
             return int(np.random.default_rng().integers(2**31 - 1))
         return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _forget(self) -> None:
-        """Back to what the constructor made, so that a fit that fails leaves nothing of an older one."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -235,7 +274,7 @@ class ModalityEstimator(BaseEstimator, ABC):
         >>> x[x.present["blood"]]
         Modalities(3 rows: blood [1] in all, history [1] in all)
         """
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         return self._of_known_shapes(self._as_modalities(x, reset=False))
 
     def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
@@ -311,7 +350,7 @@ class ModalityEstimator(BaseEstimator, ABC):
 
     def _as_known_rows(self, x: RowsLike) -> Modalities:
         """Rows as in training; patterns of absence that no training row had are warned about."""
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         x = self._of_known_shapes(self._as_modalities(x, reset=False))
         self._warn_of_missing_cells(x)
         counts = _patterns(x)
@@ -319,12 +358,11 @@ class ModalityEstimator(BaseEstimator, ABC):
         if unknown:
             some = ["only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown[:3]]
             what = " or ".join([*some, *(["others"] if len(unknown) > 3 else [])])
-            warnings.warn(
+            warn(
                 f"{sum(counts[pattern] for pattern in unknown)} of {len(x)} rows have {what} present, as no "
                 "training row had; the model never learnt from rows like these. Drop modalities in training "
                 "(drop_at_random) to teach it.",
                 UnseenPatternWarning,
-                stacklevel=3,
             )
         return x
 
@@ -336,12 +374,11 @@ class ModalityEstimator(BaseEstimator, ABC):
         }
         where = "; ".join(features_of(x, name, chosen) for name, chosen in new.items() if chosen.any())
         if where:
-            warnings.warn(
+            warn(
                 f"Cells are missing (NaN) where no training row lacked them ({where}); they are filled, and "
                 "the model never learnt what their absence says. Fill them in a better way first, or train "
                 "on rows with such cells.",
                 MissingCellsWarning,
-                stacklevel=4,
             )
 
     def _of_known_shapes(self, x: Modalities) -> Modalities:
@@ -378,6 +415,7 @@ class ClassesMixin(ClassifierMixin):
     @property
     def classes_(self) -> np.ndarray:
         """The C classes; the names of the L labels, where there are several."""
+        require_fitted(self, "labels_")
         return cast(ClassLabels | IndicatorLabels, self.labels_).names_of_columns
 
     def predict(self, x: RowsLike) -> np.ndarray:
@@ -452,13 +490,25 @@ class NetworkEstimator(ModalityEstimator):
             return dict(self.model_.encoder.items())
         return getattr(self, "encoders", None) or {}
 
+    parameter_ranges: ClassVar[dict[str, Range]] = Schedule.parameter_ranges | {
+        "hidden_dim": Whole(1, 2**16),
+        "dropout": Real(0, 1, below=True),
+        "checkpoint": CheckpointFile(),
+        "callbacks": Callables(),
+        "device": Device(),
+        "verbose": AnyOf(Flag(), Whole(0)),
+    }
+
     @property
     def warm_up(self) -> float:
         """Share of training during which KL terms and factors rise to full weight."""
         return 0.0
 
     def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
-        if not warm:
+        if warm:
+            for network in networks_of(self):
+                network.to(self._device())
+        else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
                 self._build(rows.x)
@@ -476,6 +526,7 @@ class NetworkEstimator(ModalityEstimator):
             score=(lambda: self._weighted_scores(held_out)) if len(held_out) else None,
             callbacks=self.callbacks,
             checkpoint=self.checkpoint,
+            scored_on=[held_out.x, held_out.y, held_out.weights],
             verbose=self.verbose,
         )
 

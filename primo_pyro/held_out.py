@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold
 
-from primo_pyro.errors import FewRowsWarning, RowError
+from primo_pyro.errors import FewRowsWarning, RowError, warn
 from primo_pyro.modalities import Modalities
 
 __all__ = ["Rows", "codes_of_groups", "folds", "held_out_rows", "warn_of_absent_classes"]
@@ -161,7 +161,7 @@ def codes_of_groups(groups: ArrayLike | None, rows: int) -> np.ndarray | None:
 
 
 def warn_of_absent_classes(
-    classes: np.ndarray, held_out: Sequence[np.ndarray], names: Sequence[object], stacklevel: int
+    classes: np.ndarray, held_out: Sequence[np.ndarray], names: Sequence[object]
 ) -> None:
     """One warning of all classes that no held-out row has.
 
@@ -184,12 +184,11 @@ def warn_of_absent_classes(
     lacking = [c for c in occurring if any(not part[:, c].any() for part in parts)]
     if lacking:
         listed = ", ".join(f"{names[c]!r} ({int(classes[:, c].sum())} rows)" for c in lacking[:5])
-        warnings.warn(
+        warn(
             f"Too few validation rows: none has the class {listed}{', ...' if len(lacking) > 5 else ''}; "
             "expected some of each class, since the epoch is chosen without it. Raise validation_fraction, "
             "pass validation, or bring more rows of it.",
             FewRowsWarning,
-            stacklevel=stacklevel + 1,
         )
 
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from primo_pyro.arrays import array_of
 from primo_pyro.errors import LabelError
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 
-__all__ = ["ClassLabels", "IndicatorLabels", "Labels", "NumberLabels", "OrderedLabels", "labels_of"]
+__all__ = [
+    "ClassLabels",
+    "IndicatorLabels",
+    "Labels",
+    "NumberLabels",
+    "OrderedLabels",
+    "label_count",
+    "labels_of",
+]
 
 
 class Labels(ABC):
@@ -86,7 +96,13 @@ class ClassLabels(Labels):
 
     def encode(self, y: ArrayLike) -> np.ndarray:
         y = _as_classes(y)
-        codes = pd.Index(self.classes).get_indexer(y)
+        try:
+            codes = pd.Index(self.classes).get_indexer(y)
+        except (TypeError, ValueError, NotImplementedError) as error:  # UnicodeError is a ValueError
+            raise LabelError(
+                f"The {len(y)} labels cannot be told apart: {error!s:.200}; expected strings that can be "
+                "written, integers or booleans. Convert them."
+            ) from error
         unknown = codes < 0
         if unknown.any():
             raise LabelError(
@@ -148,7 +164,7 @@ class IndicatorLabels(Labels):
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
-        values = np.asarray(_without_gaps(_given(y)))
+        values = _read(_without_gaps(_given(y)))
         if values.ndim != 2 or values.shape[1] == 0:
             raise LabelError(
                 f"y has shape {list(values.shape)}; expected [rows, labels] of 0 and 1. Give a column to "
@@ -261,12 +277,54 @@ def labels_of(outcome: type[Outcome]) -> type[Labels]:
     )
 
 
+def label_count(y: ArrayLike | None) -> int:
+    """How many rows have labels here; 0 for what is no sequence.
+
+    Raises
+    ------
+    LabelError
+        Where they cannot be read.
+
+    >>> label_count(["a", "b"]), label_count(3)
+    (2, 0)
+    """
+    shape = _read(_given(y)).shape
+    return shape[0] if shape else 0
+
+
 def _given(y: ArrayLike | None) -> Any:
+    """Labels that an array can be made of."""
     if y is None:
         raise LabelError(
             "This estimator requires y to be passed, but the target y is None. Pass one label a row."
         )
-    return y
+    if issparse(y):
+        raise LabelError(
+            f"y is a sparse matrix of shape {list(np.shape(cast(Any, y)))}; expected an array. Pass "
+            "y.toarray()."
+        )
+    try:
+        return array_of(y)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise LabelError(f"y cannot be read: {error}; expected labels in memory. Pass such.") from error
+
+
+def _read(y: Any) -> np.ndarray:
+    try:
+        read = np.asarray(y)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise LabelError(
+            f"y cannot be read as one label a row: {error!s:.200}; expected rows of one length. Give each "
+            "row as many labels."
+        ) from error
+    if read.dtype.kind not in "biufSUTOMm":
+        raise LabelError(
+            f"y holds {read.dtype.name} in its {len(np.atleast_1d(read))} rows; expected strings, integers, "
+            "booleans or real numbers. Convert it."
+        )
+    if read.shape[:1] == (0,):
+        raise LabelError("y has 0 labels; expected one a row, and a row at least. Pass some rows.")
+    return read
 
 
 def _without_gaps(y: Any) -> Any:
@@ -303,10 +361,20 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
 
 
 def _one_a_row(y: ArrayLike, cure: str) -> np.ndarray:
-    shape = np.asarray(y).shape
-    if len(shape) != 1 and shape[1:] != (1,):
-        raise LabelError(f"y has shape {list(shape)}; expected one label a row. {cure}")
-    return column_or_1d(y, warn=True)
+    read = _read(y)
+    if len(read.shape) != 1 and read.shape[1:] != (1,):
+        raise LabelError(f"y has shape {list(read.shape)}; expected one label a row. {cure}")
+    if isinstance(y, np.matrix):
+        y = read
+    try:
+        column = column_or_1d(y, warn=True)
+    except (TypeError, ValueError) as error:
+        raise LabelError(
+            f"y cannot be read as one label a row: {error!s:.200} Give a list or an array of labels."
+        ) from error
+    if column.dtype.char in "eg":  # pandas knows neither half nor extended precision
+        column = column.astype(float)
+    return column
 
 
 def _refuse_unusable(y: np.ndarray) -> None:

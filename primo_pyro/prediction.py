@@ -6,7 +6,6 @@ kept: memory grows neither with rows nor, until the draws of a single row pass 2
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -25,7 +24,8 @@ from primo_pyro.draws import (
     sobol_points,
     standard_normal_points,
 )
-from primo_pyro.errors import ToleranceWarning
+from primo_pyro.errors import ToleranceWarning, warn
+from primo_pyro.locks import one_at_a_time
 from primo_pyro.members import Members, seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
@@ -161,13 +161,14 @@ def summarise(
         about = dict.fromkeys(about, np.ones(len(x), bool))
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
-        points = _points(model, columns, num_samples, kind, seed)
-        held_points = _held_points(points, seed)
-        # Few enough rows that the predictions of all their draws can be held: V needs their average first.
-        held = HELD // (num_samples * model.outcome.prediction_size)
-        rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
-        parts = []
-        for start in range(0, len(x), rows):
+    points = _points(model, columns, num_samples, kind, seed)
+    held_points = _held_points(points, seed)
+    # Few enough rows that the predictions of all their draws can be held: V needs their average first.
+    held = HELD // (num_samples * model.outcome.prediction_size)
+    rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
+    parts = []
+    for start in range(0, len(x), rows):
+        with _evaluated(model):  # of these rows alone: other threads predict in between
             h = encode(model, x[start : start + rows])
             if about is not None:
                 h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
@@ -190,11 +191,10 @@ def summarise_until(
     while (rows := np.flatnonzero(~(summary.impact_se <= tolerance))).size:
         num_samples *= 2
         if num_samples > MAX_SAMPLES:
-            warnings.warn(
+            warn(
                 f"{len(rows)} of {len(x)} rows have a standard error above {tolerance} (the largest: "
                 f"{summary.impact_se.max():.2g}) with {num_samples // 2} draws. Raise the tolerance.",
                 ToleranceWarning,
-                stacklevel=4,
             )
             break
         better = summarise(model, x[rows], num_samples=num_samples, **settings)
@@ -266,13 +266,14 @@ def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
 
 @contextmanager
 def _evaluated(model: Story) -> Iterator[None]:
-    """The model in evaluation mode, and back in the mode that it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+    """The model in evaluation mode and for this thread alone, and back in the mode that it was in."""
+    with one_at_a_time():
+        was_training = model.training
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
 
 
 def _as_rows(booleans: np.ndarray, h: Representations) -> Tensor:
@@ -343,11 +344,12 @@ def stream_draws(
     sites = tuple(sites)
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
-        points = _points(model, columns, num_samples, kind, seed)
-        held_points = _held_points(points, seed)
-        rows = max(1, max_cells // num_samples)
-        for start in range(0, len(x), rows):
+    points = _points(model, columns, num_samples, kind, seed)
+    held_points = _held_points(points, seed)
+    rows = max(1, max_cells // num_samples)
+    for start in range(0, len(x), rows):
+        with _evaluated(model):
             h = encode(model, x[start : start + rows])
             held = held_points, _known_latents(model, h)
             drawn = draw(model, h, points, sites, columns=columns, held=held)
-            yield {site: values.cpu().numpy() for site, values in drawn.items()}
+        yield {site: values.cpu().numpy() for site, values in drawn.items()}

@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from primo_pyro.door import align_labels
 from primo_pyro.ensemble import VALIDATION_SAMPLES, EnsembleEstimator
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.labels import labels_of
+from primo_pyro.lifecycle import forget, require_fitted
 from primo_pyro.members import members_of, seed_of_member
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import (
+    NUM_SAMPLES,
+    AnyOf,
+    Is,
+    Modules,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+    check_parameter,
+    check_parameters,
+)
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, Representations, encoders_for
@@ -77,6 +89,16 @@ class PrimoEstimator(EnsembleEstimator):
     num_samples: int = 256
     draws: str = "sobol"
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "encoders": Modules(),
+        "latent_dim": Whole(1, 4096),
+        "gamma": Real(0, above=True),
+        "objective": AnyOf(OneOf("calibrated", "paper"), Is(Objective)),
+        "elbo": AnyOf(OneOf(None), Objective.parameter_ranges["elbo"]),
+        "num_samples": NUM_SAMPLES,
+        "draws": OneOf("sobol", "independent"),
+    }
+
     # --- Programs ----------------------------------------------------------------------------------------
 
     def make_programs(self, encoder: Encoders, outcome: Outcome) -> tuple[PrimoModel, PrimoGuide]:
@@ -123,7 +145,8 @@ class PrimoEstimator(EnsembleEstimator):
         ModalityError, LabelError
             Where the programs and the rows do not fit together.
         """
-        self._forget()
+        check_parameters(self)
+        forget(self)
         self.seed_ = self._draw_seed()
         x, _ = self._learn_rows(x, y)
         expected = self.labels_.make(self._outcome_class())
@@ -151,6 +174,10 @@ class PrimoEstimator(EnsembleEstimator):
     def _objective(self) -> Objective:
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective
         return objective if self.elbo is None else replace(objective, elbo=self.elbo)
+
+    def _further_fixed(self) -> dict[str, object]:
+        """What the guide was made with; the rest of an objective may change before a warm start."""
+        return {"propose_from_prior of the objective": self._objective().propose_from_prior}
 
     def _build(self, x: Modalities) -> None:
         made = [self._built(x) for _ in range(self.members)]
@@ -272,11 +299,18 @@ class PrimoEstimator(EnsembleEstimator):
         about = self._optional_names(modality)
         labels = None
         if y is not None:
-            labels = torch.as_tensor(self.labels_.encode(align_labels(x, y)), device=self._device())
+            labels = torch.as_tensor(self.labels_.encode(align_labels(x, y)), device=self._place())
         return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
+    def _place(self) -> torch.device:
+        """The device on which the networks are, whatever ``device`` has been set to since."""
+        return next(self.model_.parameters()).device
+
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
-        return {"num_samples": num_samples or self.num_samples, "kind": self.draws, "seed": self.seed_}
+        num_samples = self.num_samples if num_samples is None else num_samples
+        check_parameter("num_samples", num_samples, NUM_SAMPLES)
+        check_parameter("draws", self.draws, self.parameter_ranges["draws"])
+        return {"num_samples": int(num_samples), "kind": self.draws, "seed": self.seed_}
 
     # --- Single draws ------------------------------------------------------------------------------------
 
@@ -303,7 +337,7 @@ class PrimoEstimator(EnsembleEstimator):
         With several members, K of each, one member after another: ``[M K, N, Q]``.
         """
         x = self._as_known_rows(x)
-        like: dict[str, Any] = {"dtype": torch.float64, "device": self._device()}
+        like: dict[str, Any] = {"dtype": torch.float64, "device": self._place()}
         models, parts = members_of(self.model_), []
         for member, model in enumerate(models):
             one = self if len(models) == 1 else self._member(member, fitted=True)
@@ -337,7 +371,7 @@ class PrimoEstimator(EnsembleEstimator):
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         save_estimator(self, folder)
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, overload
@@ -10,15 +9,16 @@ from typing import Any, Self, overload
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
-from primo_pyro.errors import CostError, FewRowsWarning, ModalityError
+from primo_pyro.errors import CostError, FewRowsWarning, ModalityError, warn
 from primo_pyro.estimator import ModalityEstimator
+from primo_pyro.lifecycle import require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.prediction import Summary, summarise, summarise_until
 from primo_pyro.program.model import PrimoModel
 
@@ -84,6 +84,8 @@ class ImpactQuestions(ModalityEstimator):
             Where so many draws are not enough for the tolerance.
         """
         x = self._as_known_rows(x)
+        if tolerance is not None:
+            check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
             parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
@@ -217,7 +219,7 @@ class ImpactQuestions(ModalityEstimator):
         FewRowsWarning
             Where fewer than 50 rows have it.
         """
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         self._require_optional()
         names = self._optional_names(modality)
         if x is None:
@@ -306,7 +308,13 @@ class ImpactQuestions(ModalityEstimator):
             Where nothing is absent, or a set names what is not optional.
         """
         x = self._as_known_rows(x)
-        asked = [(m,) for m in self.optional_] + [self._optional_names(names) for names in sets]
+        if isinstance(sets, str) or not isinstance(sets, Iterable):
+            raise ModalityError(
+                f"sets is {sets!r:.60}; expected sets of names of modalities. Write, for example, "
+                "sets=[('image', 'sound')]."
+            )
+        asked: list[tuple[str, ...]] = [(m,) for m in self.optional_]
+        asked += [self._optional_names(() if names is None else names) for names in sets]
         absent = {
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
         }
@@ -423,6 +431,11 @@ class ImpactQuestions(ModalityEstimator):
         """Names in the order of ``optional_``; None stays None."""
         if modality is None:
             return None
+        if not isinstance(modality, str | Iterable):
+            raise ModalityError(
+                f"modality is {modality!r}; expected a name, several names, or None. Name one of "
+                f"{list(self.optional_)}."
+            )
         names = (modality,) if isinstance(modality, str) else tuple(modality)
         for name in names:
             if name not in self.optional_:
@@ -447,11 +460,10 @@ def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
         Where they are fewer than 50.
     """
     if len(gap) < FEW_ROWS:
-        warnings.warn(
+        warn(
             f"Few rows have {what}: {len(gap)}; expected some hundreds. The expected change of so few is "
             "mostly chance. Pass more rows that have it.",
             FewRowsWarning,
-            stacklevel=4,
         )
     return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
 

@@ -21,13 +21,20 @@ ROOT = PACKAGE.parent
 # From the ground up, each floor with its rooms, each room with its modules; "x.*" is the package x with all
 # its modules. A room may import from the floors below it, and not from other rooms on its own floor.
 FLOORS = (
-    {"errors": ["errors"]},
-    {"modalities": ["identity", "blocks", "modalities"]},
+    {"errors": ["errors"], "arrays": ["arrays"]},
+    {
+        "modalities": ["identity", "blocks", "modalities"],
+        "parameters": ["parameters"],
+        "locks": ["locks"],
+        "files": ["files"],
+    },
     {"tables": ["columns", "table_files", "tables"]},
     {
         "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],
         "distributions": ["program.distributions"],
+        "lifecycle": ["lifecycle"],
+        "checkpoints": ["checkpoints"],
     },
     {"priors": ["program.priors"]},
     {"conditionals": ["program.conditionals"]},
@@ -48,7 +55,11 @@ FLOORS = (
     {"prediction": ["prediction"], "estimator": ["estimator"]},
     {"analysis": ["analysis.*"]},
     {"out_of_fold": ["out_of_fold"]},
-    {"diagnosis": ["diagnosis"], "persistence": ["persistence"], "questions": ["questions"]},
+    {
+        "diagnosis": ["diagnosis"],
+        "persistence": ["persistence", "model_files", "saved_values"],
+        "questions": ["questions"],
+    },
     {"ensemble": ["ensemble"]},
     {"primo": ["primo"]},
     {"classifier": ["classifier"], "regressor": ["regressor"]},
@@ -59,10 +70,10 @@ FLOORS = (
 # Rooms that may import less than all floors below.
 ONLY = {
     "outcomes": set(),
-    "analysis": {"errors", "modalities", "outcomes", "prediction"},
+    "analysis": {"errors", "modalities", "files", "parameters", "outcomes", "prediction"},
     "distributions": set(),
     "protocols": {"modalities", "encoders", "outcomes", "priors"},
-    "labels": {"errors", "outcomes"},
+    "labels": {"errors", "arrays", "outcomes"},
     "data": {"errors", "modalities"},
 }
 # Names that a room may take from another one, where these are not all of its public ones.

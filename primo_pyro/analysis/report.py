@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,6 +28,8 @@ from primo_pyro.analysis import acquisition, plots
 from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
 from primo_pyro.analysis.impact import impact_bounds
 from primo_pyro.analysis.scores import scenario_scores
+from primo_pyro.errors import FileError
+from primo_pyro.files import write_atomically
 from primo_pyro.program.outcomes import entropy
 
 __all__ = ["Findings", "rows_to_show", "write_report"]
@@ -79,10 +82,24 @@ def rows_to_show(impact: ArrayLike, count: int = 3) -> np.ndarray:
 
 
 def write_report(findings: Findings, folder: str | PathLike[str]) -> Path:
-    """Write ``report.html`` into ``folder``, which is made where it does not exist, and return its path."""
+    """Write ``report.html`` into ``folder``, which is made where it does not exist, and return its path.
+
+    Raises
+    ------
+    FileError
+        Where it cannot be written; an older page then stands.
+    """
     path = Path(folder) / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(findings), encoding="utf-8")
+    with matplotlib.rc_context({"text.parse_math": False}):  # labels may hold dollar signs
+        page = _page(findings).encode("utf-8", "replace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"{folder} cannot be made ({error.strerror or error}); expected a folder, or a place for one. "
+            "Name another one."
+        ) from error
+    write_atomically(path, page)
     return path
 
 

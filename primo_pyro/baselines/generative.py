@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from primo_pyro.baselines.base import NetworkClassifier
 from primo_pyro.draws import standard_normal_points
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import NUM_SAMPLES, Range, Whole, check_parameter
 from primo_pyro.prediction import Summary, summarise_draws
 from primo_pyro.program.encoders import MLP
 from primo_pyro.program.inputs import Standardise
@@ -157,6 +158,8 @@ class LatentClassifier(NetworkClassifier):
     latent_dim: int = 2
     num_samples: int = 256
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {"latent_dim": Whole(1, 4096), "num_samples": NUM_SAMPLES}
+
     def summarise(self, x: RowsLike) -> Summary:
         """Prediction and impact in one pass through the draws; see `primo_pyro.prediction.Summary`."""
         x = self._as_known_rows(x)
@@ -203,12 +206,13 @@ class LatentClassifier(NetworkClassifier):
 
     def _sample(self, which: int, x: RowsLike, num_samples: int | None) -> np.ndarray:
         x = self._as_known_rows(x)
-        points = self._points(num_samples or self.num_samples)
+        points = self._points(self.num_samples if num_samples is None else num_samples)
         size = _rows_at_a_time(len(points))
         return self._by_rows(lambda rows: self._draw(rows, points)[which], x, size, axis=1)
 
     def _points(self, num_samples: int) -> Tensor:
-        points = standard_normal_points(num_samples, self._noise_dim(), "sobol", seed=0)
+        check_parameter("num_samples", num_samples, NUM_SAMPLES)
+        points = standard_normal_points(int(num_samples), self._noise_dim(), "sobol", seed=0)
         return points.to(next(self.program_.parameters()))
 
 

@@ -23,11 +23,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
@@ -40,6 +39,7 @@ from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
 from primo_pyro.held_out import Rows
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import OneOf, Range, Real, Whole
 from primo_pyro.tables import Blocks, TableReader
 
 __all__ = ["MAX_FEATURES", "BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
@@ -113,6 +113,12 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     blocks: Blocks | TableReader | None = None
     random_state: int | np.random.RandomState | None = None
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "max_iter": Whole(1, 2**16),
+        "learning_rate": Real(0, above=True),
+        "max_leaf_nodes": Whole(2, 2**16),
+    }
+
     def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
         table = self._learn_features(rows.x, rows.y)
         self.model_ = self._booster().fit(table, rows.y)
@@ -168,7 +174,7 @@ class ImputationClassifier(BoostedClassifier):
 
     Raises
     ------
-    ValueError
+    ParameterError
         In ``fit``, for an unknown ``imputer``.
     ModalityError
         In ``fit``, where the modalities have more than `MAX_FEATURES` features together; `MAX_REGRESSED`
@@ -188,19 +194,11 @@ class ImputationClassifier(BoostedClassifier):
     n_neighbors: int = 10
     max_reference_rows: int = 5_000
 
-    def fit(
-        self,
-        x: RowsLike,
-        y: ArrayLike,
-        validation: tuple[RowsLike, ArrayLike] | None = None,
-        *,
-        groups: ArrayLike | None = None,
-    ) -> Self:
-        if self.imputer not in (None, "mean", "iterative", "knn"):
-            raise ValueError(
-                f'imputer is {self.imputer!r}; expected "mean", "iterative", "knn" or None. Choose one.'
-            )
-        return super().fit(x, y, validation, groups=groups)
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "imputer": OneOf(None, "mean", "iterative", "knn"),
+        "n_neighbors": Whole(1),
+        "max_reference_rows": Whole(1),
+    }
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         if self.imputer == "iterative":
@@ -252,6 +250,8 @@ class StackingClassifier(BoostedClassifier):
     """
 
     folds: int = 5
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"folds": Whole(2)}
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         self.single_, out_of_fold = {}, {}

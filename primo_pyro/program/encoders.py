@@ -335,16 +335,46 @@ def encoders_for(
         raise ModalityError(
             f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}). Correct the names."
         )
-    taken = sorted(name for name in x.names if hasattr(Encoders, name) or name == "training")
+    known = {*dir(Encoders), *vars(nn.ModuleDict()), "out_features"}
+    taken = sorted(name for name in x.names if name in known)
     if taken:
         raise ModalityError(
             f"Modality {taken[0]!r} has the name of a method or attribute of torch modules. Rename it, for "
             f"example to '{taken[0]}_block'."
         )
     encoders = {
-        name: copy.deepcopy(given[name])
+        name: _fitting(name, copy.deepcopy(given[name]), x.values[name][x.present[name]][:2], hidden_dim)
         if given and name in given
         else encoder_for(name, x.values[name][x.present[name]], hidden_dim, hidden_dim, dropout)
         for name in sorted(x.names)
     }
     return Encoders(encoders, hidden_dim)
+
+
+def _fitting(name: str, module: nn.Module, some: np.ndarray, out_features: int) -> nn.Module:
+    """A module that was given, once it was seen to make ``[B, out_features]`` of present rows.
+
+    Raises
+    ------
+    ModalityError
+        Where it does not.
+    """
+    if torch.get_default_device().type == "meta":
+        return module  # only shapes are asked for
+    training = [(inner, inner.training) for inner in module.modules()]
+    try:
+        with torch.no_grad():
+            h: object = module.eval()(torch.as_tensor(some).float())
+        fits = isinstance(h, Tensor) and h.shape == (len(some), out_features) and h.dtype == torch.float32
+        found = f"{list(h.shape)} {h.dtype}" if isinstance(h, Tensor) else type(h).__name__
+        cause = None
+    except Exception as error:  # of a user's own code
+        fits, found, cause = False, f"{type(error).__name__}: {error!s:.200}", error
+    if not fits:
+        raise ModalityError(
+            f"The encoder given for {name!r} makes of rows of shape {list(some.shape)}: {found}; expected "
+            f"[{len(some)}, {out_features}] in torch.float32. Give a module from [B, ...] to [B, hidden_dim]."
+        ) from cause
+    for inner, was_training in training:
+        inner.training = was_training
+    return module
