@@ -137,7 +137,6 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
                     held_out,
                     about,
                     [partial(member._reveal, modality=asked) for member in members],
-                    partial(self._reveal, modality=asked),
                     self.model_.outcome,
                     self.seed_,
                 )

@@ -209,8 +209,7 @@ def test_the_ratio_of_an_average_to_single_changes():
             self.before, self.after = np.array([before]), np.array([after])
 
     up, down = Said([0.5, 0.5], [0.9, 0.1]), Said([0.5, 0.5], [0.3, 0.7])  # changes of 0.4 and 0.2
-    together = Said([0.5, 0.5], [0.6, 0.4])
-    ratio = averaging_ratio([None], [lambda _: up, lambda _: down], lambda _: together, Categorical(2))
+    ratio = averaging_ratio([None], [lambda _: up, lambda _: down], Categorical(2))
     assert ratio == pytest.approx(0.1 / 0.3)
 
 
