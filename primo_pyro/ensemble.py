@@ -87,9 +87,10 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
         return [(rows[np.flatnonzero(self.fold_of_ != m)], rows[part]) for m, part in enumerate(held)]
 
     def _train_each(self, parts: Sequence[tuple[Rows, Rows]], *, warm: bool) -> None:
-        for name in ("impact_calibrators_", "out_of_fold_"):  # they belong to the parameters of before
-            self.__dict__.pop(name, None)
         has_folds = len(parts) > 1
+        stale = ("impact_calibrators_", "out_of_fold_", *(() if has_folds else ("fold_of_",)))
+        for name in stale:  # they belong to the parameters of before
+            self.__dict__.pop(name, None)
         parts = parts if has_folds else [*parts] * self.members
         if self.members == 1:
             self._train(*parts[0], warm=warm)
@@ -142,7 +143,6 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
                     held_out,
                     about,
                     [partial(member._reveal, modality=asked) for member in members],
-                    partial(self._reveal, modality=asked),
                     self.model_.outcome,
                     self.seed_,
                 )

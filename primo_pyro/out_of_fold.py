@@ -23,7 +23,7 @@ __all__ = ["ALL", "averaging_ratio", "out_of_fold_changes"]
 
 ALL = "all"  # in the column of modalities: all optional ones that a row has
 ROWS_REVEALED = 1000  # of each set of modalities; a calibration needs no more, and they cost time
-ROWS_AVERAGED = 300  # of them, for the ratio of two means
+ROWS_AVERAGED = 200  # of them, which all members predict, for the ratio of two means
 
 Reveal = Callable[[Modalities], Revealed]  # what is predicted of rows without and with a set of modalities
 
@@ -32,7 +32,6 @@ def out_of_fold_changes(
     held_out: Sequence[Modalities],
     names: Sequence[str],
     reveal: Sequence[Reveal],
-    reveal_together: Reveal,
     outcome: Outcome,
     seed: int,
 ) -> pd.DataFrame:
@@ -46,8 +45,6 @@ def out_of_fold_changes(
         Modalities of which a row has to have one.
     reveal
         For each member what it predicts of rows without and with modalities.
-    reveal_together
-        The same of the average over members.
     outcome
         What the label is.
     seed
@@ -66,8 +63,12 @@ def out_of_fold_changes(
         chosen.append(np.random.default_rng(seed).permutation(having)[:most])
     if not any(len(rows) for rows in chosen):
         return pd.DataFrame()
-    few = [x[rows[: -(-ROWS_AVERAGED // len(held_out))]] for x, rows in zip(held_out, chosen, strict=True)]
-    ratio = averaging_ratio([x for x in few if len(x)], reveal, reveal_together, outcome)
+    few: list[Modalities] = []
+    for x, rows in zip(held_out, chosen, strict=True):
+        left = ROWS_AVERAGED - sum(map(len, few))
+        if left > 0 and len(rows):
+            few.append(x[rows[:left]])
+    ratio = averaging_ratio(few, reveal, outcome)
     frames = [
         impact_gap(ask(x[rows]), outcome).assign(member=member, row=rows)
         for member, (x, rows, ask) in enumerate(zip(held_out, chosen, reveal, strict=True))
@@ -77,14 +78,22 @@ def out_of_fold_changes(
     return frame.assign(realised_change=frame["realised_change"] * ratio, averaging=ratio)
 
 
-def averaging_ratio(
-    x: Sequence[Modalities], reveal: Sequence[Reveal], reveal_together: Reveal, outcome: Outcome
-) -> float:
-    """Mean change of the average over members, over the mean change of single members; at most 1."""
+def averaging_ratio(x: Sequence[Modalities], reveal: Sequence[Reveal], outcome: Outcome) -> float:
+    """Mean change of the average over members, over the mean change of single members; at most 1.
 
-    def change(ask: Reveal) -> float:
-        revealed = [ask(rows) for rows in x]
-        return float(sum(outcome.distance(part.before, part.after).sum() for part in revealed))
-
-    single = float(np.mean([change(ask) for ask in reveal]))
-    return change(reveal_together) / single if single else 1.0
+    Parameters
+    ----------
+    x
+        Rows, in some parts.
+    reveal, outcome
+        As of `out_of_fold_changes`.
+    """
+    single = together = 0.0
+    for rows in x:
+        said = [ask(rows) for ask in reveal]
+        single += sum(float(outcome.distance(part.before, part.after).sum()) for part in said) / len(said)
+        before, after = (
+            np.mean([getattr(part, side) for part in said], axis=0) for side in ("before", "after")
+        )
+        together += float(outcome.distance(before, after).sum())
+    return together / single if single else 1.0

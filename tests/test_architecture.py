@@ -52,7 +52,7 @@ FLOORS = (
         "weights": ["weights"],
         "members": ["members"],
     },
-    {"prediction": ["prediction"], "estimator": ["estimator"]},
+    {"prediction": ["prediction"], "estimator": ["reading", "estimator"]},
     {"analysis": ["analysis.*"]},
     {"out_of_fold": ["out_of_fold"]},
     {

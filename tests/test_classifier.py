@@ -75,8 +75,7 @@ CHECKED = PrimoClassifier(
     latent_dim=2, hidden_dim=16, max_epochs=6, batch_size=32, learning_rate=2e-2, num_samples=8
 )
 CANNOT_PASS = {  # name of a check: reason
-    "check_sample_weight_equivalence_on_dense_data": "repeated rows change which rows share a batch; that a "
-    "weight is a repetition is tested on the loss",
+    "check_sample_weight_equivalence_on_dense_data": "repeated rows change which ones share a batch",
 }
 
 
