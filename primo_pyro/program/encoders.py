@@ -131,6 +131,10 @@ class Prepared(nn.Sequential):
 
     takes_nan = True
 
+    def forward(self, values: Tensor) -> Tensor:
+        layer, network = self
+        return network(layer(values).to(next(network.parameters()).dtype))
+
 
 def encoder_for(
     name: str, values: np.ndarray, hidden_dim: int, out_features: int, dropout: float = 0.0
