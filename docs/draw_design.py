@@ -32,6 +32,14 @@ FRONT = "primo_pyro"  # the package's own __init__
 # What each room is for, and its colour.
 ROOMS = {
     "errors": ("what can be wrong with what a user brings", "grey"),
+    "arrays": ("tensors of any kind as arrays", "grey"),
+    "parameters": ("what constructor parameters may be", "grey"),
+    "locks": ("one thread at a time in Pyro", "grey"),
+    "files": ("files that are old or new, never half", "grey"),
+    "lifecycle": ("fitted whole, or not fitted", "green"),
+    "checkpoints": ("that know their training", "green"),
+    "model_files": ("the files of a saved model", "grey"),
+    "saved_values": ("values that JSON does not know", "grey"),
     "modalities": ("rows: values and presence of each modality", "grey"),
     "data": ("data sets, one file each", "grey"),
     "program": ("the probabilistic program and its loss", "blue"),

@@ -95,6 +95,7 @@ def test_a_block_is_read_as_it_is_or_refused(values):
         assert (rows == ~np.isnan(expected).all(1)).all()
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y")
 @given(st.sampled_from([ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels]), arrays())
 @examples(300)
 def test_labels_come_back_as_they_were_or_are_refused(kind, y):
