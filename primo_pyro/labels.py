@@ -298,6 +298,12 @@ def _given(y: ArrayLike | None) -> Any:
         raise LabelError(
             "This estimator requires y to be passed, but the target y is None. Pass one label a row."
         )
+    if np.ma.is_masked(y):
+        masked = np.ma.getmaskarray(cast(Any, y))
+        raise LabelError(
+            f"{int(masked.sum())} of {len(masked)} labels are masked (first: row "
+            f"{np.argwhere(masked)[0][0]}). Leave these rows out, or label them."
+        )
     if issparse(y):
         raise LabelError(
             f"y is a sparse matrix of shape {list(np.shape(cast(Any, y)))}; expected an array. Pass "
@@ -351,7 +357,8 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
     _refuse_unusable(y)
     if len(y):
         try:
-            check_classification_targets(y)
+            with np.errstate(invalid="ignore"):  # floats beyond all integers are no classes either
+                check_classification_targets(y)
         except (TypeError, ValueError) as error:
             raise LabelError(
                 f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of "

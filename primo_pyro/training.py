@@ -252,6 +252,8 @@ def _train(
     ):
         # Frozen parameters of an encoder are not registered, which is as intended.
         warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
+        # What Pyro warns of here is a TrainingError a moment later.
+        warnings.filterwarnings("ignore", "Encountered (NaN|[+-]?inf)", UserWarning)
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))

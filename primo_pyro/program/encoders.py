@@ -356,7 +356,7 @@ def encoders_for(
 
 
 def _fitting(name: str, module: nn.Module, some: np.ndarray, out_features: int) -> nn.Module:
-    """A module that was given, once it was seen to make ``[B, out_features]`` of present rows.
+    """A module that was given, after a look at whether it makes ``[B, out_features]`` of present rows.
 
     Raises
     ------

@@ -72,7 +72,9 @@ def read_alone(values):
         return np.array(values.to_dense().double().tolist(), float)
     if isinstance(values, np.ma.MaskedArray):
         return values.filled(np.nan)
-    return np.array([float(v) for v in np.asarray(values, object).ravel()]).reshape(np.shape(values))
+    missing = (None, pd.NA)
+    flat = [np.nan if any(v is m for m in missing) else float(v) for v in np.asarray(values, object).ravel()]
+    return np.array(flat).reshape(np.shape(values))
 
 
 @given(arrays())
@@ -85,12 +87,15 @@ def test_a_block_is_read_as_it_is_or_refused(values):
         return
     expected = read_alone(values)
     expected = expected[:, None] if expected.ndim == 1 else expected
+    if not expected.size:
+        return
     rows = x.present["o"]
     np.testing.assert_allclose(x.values["o"][rows].astype(float), expected[rows], rtol=1e-6, equal_nan=True)
     if expected.shape[1]:
         assert (rows == ~np.isnan(expected).all(1)).all()
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y")
 @given(st.sampled_from([ClassLabels, OrderedLabels, IndicatorLabels, NumberLabels]), arrays())
 @examples(300)
 def test_labels_come_back_as_they_were_or_are_refused(kind, y):
@@ -104,7 +109,9 @@ def test_labels_come_back_as_they_were_or_are_refused(kind, y):
     if isinstance(y, torch.Tensor):
         y = y.detach().to_dense().double().numpy()
     if kind is NumberLabels:
-        np.testing.assert_allclose(back, np.asarray(y, float).reshape(back.shape), rtol=1e-5, atol=1e-5)
+        # Networks compute in single precision, in units of the labels' spread.
+        expected = np.asarray(y, float).reshape(back.shape)
+        np.testing.assert_allclose(back, expected, rtol=1e-5, atol=1e-5 * (1e-5 + np.abs(expected).max()))
     else:
         given_labels = np.asarray(y, object).reshape(back.shape)
         assert all(a == b for a, b in zip(back.ravel().tolist(), given_labels.ravel().tolist(), strict=True))
