@@ -56,6 +56,7 @@ ROOMS = {
     "training": ("the loop: AdamW, early stopping, resume", "green"),
     "draws": ("latents from noise that all rows share", "orange"),
     "prediction": ("averages over draws, and V", "orange"),
+    "reading": ("rows as estimators read them", "green"),
     "estimator": ("one fit for PRIMO and the baselines", "green"),
     "analysis": ("scores, impact, calibration, pictures", "orange"),
     "baselines": ("other methods, one file each", "green"),
