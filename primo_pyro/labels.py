@@ -308,6 +308,11 @@ def _read(y: Any) -> np.ndarray:
             f"y cannot be read as one label a row: {error!s:.200}; expected rows of one length. Give each "
             "row as many labels."
         ) from error
+    if isinstance(y, list | tuple) and read.dtype.kind in "SUf" and not _told_apart(y, read.dtype.kind):
+        raise LabelError(
+            f"The {len(y)} labels are not all of one type, and NumPy would read some of them as others; "
+            "expected strings, integers, booleans or real numbers alone. Convert them."
+        )
     if read.dtype.kind not in "biufSUTOMm":
         raise LabelError(
             f"y holds {read.dtype.name} in its {len(np.atleast_1d(read))} rows; expected strings, integers, "
@@ -316,6 +321,14 @@ def _read(y: Any) -> np.ndarray:
     if read.shape[:1] == (0,):
         raise LabelError("y has 0 labels; expected one a row, and a row at least. Pass some rows.")
     return read
+
+
+def _told_apart(y: list | tuple, kind: str) -> bool:
+    """Whether NumPy's one type for a list keeps its entries: numbers beside strings become strings."""
+    if kind == "f":
+        whole = (v for v in y if isinstance(v, int | np.integer))
+        return all(abs(int(v)) <= 2**53 for v in whole)
+    return all(isinstance(v, str | bytes) or not np.isscalar(v) for v in y)
 
 
 def _as_classes(labels: ArrayLike) -> np.ndarray:
