@@ -98,9 +98,11 @@ def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]], depth: int)
     if isinstance(value, np.generic):
         return say("scalar", value.dtype.str, repr(value.item()))
     if isinstance(value, Tensor):
-        value = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+        value = value.detach().resolve_conj().resolve_neg().cpu()
         say("tensor", value.dtype, list(value.shape))
-        take(value.reshape(-1).view(torch.uint8).numpy().data)
+        # Copied: a tensor of one number may have any stride, and calls itself contiguous with it.
+        flat = torch.empty(value.numel(), dtype=value.dtype).copy_(value.flatten())
+        take(flat.view(torch.uint8).numpy().data)
         return None
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         say("array", value.dtype.str, list(value.shape))

@@ -323,6 +323,11 @@ def _read(y: Any) -> np.ndarray:
             f"y cannot be read as one label a row: {error!s:.200}; expected rows of one length. Give each "
             "row as many labels."
         ) from error
+    if isinstance(y, list | tuple) and read.dtype.kind in "SUf" and not _told_apart(y, read.dtype.kind):
+        raise LabelError(
+            f"The {len(y)} labels are not all of one type, and NumPy would read some of them as others; "
+            "expected strings, integers, booleans or real numbers alone. Convert them."
+        )
     if read.dtype.kind not in "biufSUTOMm":
         raise LabelError(
             f"y holds {read.dtype.name} in its {len(np.atleast_1d(read))} rows; expected strings, integers, "
@@ -333,6 +338,7 @@ def _read(y: Any) -> np.ndarray:
     return read
 
 
+<<<<<<< HEAD
 def _without_gaps(y: Any) -> Any:
     """Labels that are no masked array, or one in which nothing is masked."""
     if np.ma.isMaskedArray(y):
@@ -345,6 +351,14 @@ def _without_gaps(y: Any) -> Any:
             )
         return y.data
     return y
+=======
+def _told_apart(y: list | tuple, kind: str) -> bool:
+    """Whether NumPy's one type for a list keeps its entries: numbers beside strings become strings."""
+    if kind == "f":
+        whole = (v for v in y if isinstance(v, int | np.integer))
+        return all(abs(int(v)) <= 2**53 for v in whole)
+    return all(isinstance(v, str | bytes) or not np.isscalar(v) for v in y)
+>>>>>>> h18-faults
 
 
 def _as_classes(labels: ArrayLike) -> np.ndarray:

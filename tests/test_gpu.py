@@ -68,6 +68,7 @@ def test_the_loss_is_that_of_the_processor(monkeypatch):
     losses = []
     for device in ("cpu", "cuda"):
         model, guide = make_program(("m",))
+        torch.manual_seed(0)  # of the encoders' own heads
         loss = Loss(model.to(device), guide.to(device), objective=Objective()).to(device)
         losses.append(loss(x, torch.as_tensor(y, device=device)).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-8)  # double precision

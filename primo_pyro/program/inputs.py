@@ -172,9 +172,10 @@ class FeatureInput(nn.Module):
     @classmethod
     def from_rows(cls, values: np.ndarray) -> Self:
         """From ``[N, ..., F]``."""
-        scale = RobustScale.from_rows(values)
-        some = torch.as_tensor(_some_rows(values, values.shape[-1]))
-        u, missing = (t.flatten(0, -2).T.numpy() for t in scale.scaled(some))
+        with torch.device("cpu"):  # what is measured is needed, also where only shapes are asked for
+            scale = RobustScale.from_rows(values)
+            some = torch.as_tensor(_some_rows(values, values.shape[-1]))
+            u, missing = (t.flatten(0, -2).T.numpy() for t in scale.scaled(some))
         known = (column[~absent] for column, absent in zip(u, missing, strict=True))
         quantiles = [np.quantile(column if len(column) else [0.0], QUANTILES) for column in known]
         had_missing = np.isnan(values).any(tuple(range(values.ndim - 1)))
