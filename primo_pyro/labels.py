@@ -338,7 +338,6 @@ def _read(y: Any) -> np.ndarray:
     return read
 
 
-<<<<<<< HEAD
 def _without_gaps(y: Any) -> Any:
     """Labels that are no masked array, or one in which nothing is masked."""
     if np.ma.isMaskedArray(y):
@@ -351,14 +350,14 @@ def _without_gaps(y: Any) -> Any:
             )
         return y.data
     return y
-=======
+
+
 def _told_apart(y: list | tuple, kind: str) -> bool:
     """Whether NumPy's one type for a list keeps its entries: numbers beside strings become strings."""
     if kind == "f":
         whole = (v for v in y if isinstance(v, int | np.integer))
         return all(abs(int(v)) <= 2**53 for v in whole)
     return all(isinstance(v, str | bytes) or not np.isscalar(v) for v in y)
->>>>>>> h18-faults
 
 
 def _as_classes(labels: ArrayLike) -> np.ndarray:
