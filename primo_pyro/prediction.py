@@ -7,9 +7,10 @@ kept: memory grows neither with rows nor, until the draws of a single row pass 2
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,23 @@ from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.program.protocols import Story
 
-__all__ = ["Summary", "stream_draws", "summarise", "summarise_draws", "summarise_until"]
+__all__ = [
+    "Measure",
+    "MeasuredSummary",
+    "Summary",
+    "stream_draws",
+    "summarise",
+    "summarise_draws",
+    "summarise_until",
+]
 
 HELD = 2**22  # numbers of predictions held at a time
 DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster
 MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
+
+# What else is to be kept of the draws of some rows: from their predictions [K, n, Q], the averages [1, n, Q]
+# or [K, n, Q] that each draw is compared with, and the positions of the rows, to numbers [n, ...].
+Measure = Callable[[Tensor, Tensor, slice], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,9 +91,22 @@ class Summary:
     @staticmethod
     def joined(parts: Iterable[Summary]) -> Summary:
         """The summary of all rows from those of some rows each, in order."""
+        parts = list(parts)
         columns = zip(*([getattr(part, f.name) for f in fields(Summary)] for part in parts), strict=True)
         joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
-        return Summary(*joined)
+        if not isinstance(parts[0], MeasuredSummary):
+            return Summary(*joined)
+        several = [part.measured for part in parts if isinstance(part, MeasuredSummary)]
+        return MeasuredSummary(
+            *joined, {name: np.concatenate([m[name] for m in several]) for name in several[0]}
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredSummary(Summary):
+    """A summary with what else was asked of the draws in ``measures``: arrays ``[N, ...]`` by name."""
+
+    measured: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def summarise(
@@ -93,6 +119,7 @@ def summarise(
     seed: int = 0,
     about: Iterable[str] | Mapping[str, np.ndarray] | None = None,
     max_cells: int = 2**16,
+    measures: Mapping[str, Measure] | None = None,
 ) -> Summary:
     """Average the predictions of ``x`` over the latents, and measure how they vary.
 
@@ -111,6 +138,8 @@ def summarise(
         ones: names, or modality to booleans ``[N]``; None: all.
     max_cells
         Rows times draws worked on at a time; it bounds memory.
+    measures
+        What else to keep of the draws, by name; see `Measure`.
     """
     if about is not None and not isinstance(about, Mapping):
         about = dict.fromkeys(about, np.ones(len(x), bool))
@@ -127,7 +156,9 @@ def summarise(
             if about is not None:
                 h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
             labels = None if y is None else y[start : start + rows]
-            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells))
+            at = slice(start, start + len(h))
+            asked = {name: partial(_of_rows, measure, at) for name, measure in (measures or {}).items()}
+            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells, asked))
     return Summary.joined(parts)
 
 
@@ -165,6 +196,7 @@ def summarise_draws(
     log_p: Tensor | None = None,
     absent: Tensor | None = None,
     mixed: Tensor | None = None,
+    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
 ) -> Summary:
     """The same from draws at hand: predictions ``[K, N, Q]``, of which each eighth is a replicate.
 
@@ -194,10 +226,14 @@ def summarise_draws(
     distance = outcome.distance(p, mean)  # [K, N]
     gain = outcome.entropy(mean) - outcome.entropy(p).mean(0)
     flip, spread = _flips(outcome, p, mean), distance.mean(0)
+    centre = mean[None]
     if mixed is not None and mixed.any():
         within = torch.cat([part.mean(0).expand_as(part) for part in p[:, mixed].split(sizes)])
         distance[:, mixed] = outcome.distance(p[:, mixed], within)
         gain[mixed] = (outcome.entropy(within) - outcome.entropy(p[:, mixed])).mean(0)
+        if measures:
+            centre = centre.repeat(len(p), 1, 1)
+            centre[:, mixed] = within
     impact = distance.mean(0)
     replicates = torch.stack([part.mean(0) for part in distance.split(sizes)])
     alone = len(replicates) == 1
@@ -208,7 +244,15 @@ def summarise_draws(
     likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
     parts = outcome.normalise(mean), *about_absence, spread
     columns: list[Any] = [*(t.cpu().numpy() for t in parts), likelihood]
-    return Summary(*columns)
+    if not measures:
+        return Summary(*columns)
+    return MeasuredSummary(
+        *columns, {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
+    )
+
+
+def _of_rows(measure: Measure, rows: slice, p: Tensor, centre: Tensor) -> Tensor:
+    return measure(p, centre, rows)
 
 
 def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
@@ -264,6 +308,7 @@ def _summarise_rows(
     held_points: Tensor,
     columns: Mapping[str, slice],
     max_cells: int,
+    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
 ) -> Summary:
     absent, known = model.something_absent(h), _known_latents(model, h)
     mixed = torch.stack(list(known.values())).any(0) if known else absent & False
@@ -277,7 +322,7 @@ def _summarise_rows(
         if y is not None:
             log_ps.append(model.outcome.distribution(parameters).log_prob(y))
     log_p = torch.cat(log_ps) if y is not None else None
-    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed)
+    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed, measures)
 
 
 @torch.no_grad()
