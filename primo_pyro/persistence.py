@@ -6,7 +6,7 @@ A folder of three files:
     Every tensor of the model and the guide; the encoders and priors that they share are stored once.
 ``settings.json``
     The constructor's parameters in their order, and what else ``fit`` learnt: classes, shapes, patterns of
-    absence, history, impact calibration.
+    absence, history, impact calibration, certification.
 ``manifest.json``
     Kind and version of the format, and the SHA-256 of the other two files.
 
@@ -34,7 +34,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from primo_pyro.analysis.absence import AbsenceCheck, AbsenceModel
 from primo_pyro.analysis.calibration import ImpactCalibrator
+from primo_pyro.analysis.certificates import Certificate
 from primo_pyro.errors import SavedModelError
 from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, OrderedLabels
@@ -405,6 +407,9 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
     "random_state": (np.random.RandomState, lambda v: v.get_state(), _random_state),
     "objective": _attributes_of(Objective),
     "impact_calibrator": _attributes_of(ImpactCalibrator),
+    "certificate": _attributes_of(Certificate),
+    "absence_model": _attributes_of(AbsenceModel),
+    "absence_check": _attributes_of(AbsenceCheck),
     "class_labels": _attributes_of(ClassLabels),
     "ordered_labels": _attributes_of(OrderedLabels),
     "indicator_labels": _attributes_of(IndicatorLabels),

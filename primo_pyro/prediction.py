@@ -97,9 +97,8 @@ class Summary:
         if not isinstance(parts[0], MeasuredSummary):
             return Summary(*joined)
         several = [part.measured for part in parts if isinstance(part, MeasuredSummary)]
-        return MeasuredSummary(
-            *joined, {name: np.concatenate([m[name] for m in several]) for name in several[0]}
-        )
+        measured = {name: np.concatenate([m[name] for m in several]) for name in several[0]}
+        return MeasuredSummary(*joined, measured=measured)
 
 
 @dataclass(frozen=True)
@@ -246,9 +245,8 @@ def summarise_draws(
     columns: list[Any] = [*(t.cpu().numpy() for t in parts), likelihood]
     if not measures:
         return Summary(*columns)
-    return MeasuredSummary(
-        *columns, {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
-    )
+    measured = {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
+    return MeasuredSummary(*columns, measured=measured)
 
 
 def _of_rows(measure: Measure, rows: slice, p: Tensor, centre: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from primo_pyro.diagnosis import diagnose, warn_of_failures
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import NetworkEstimator
+from primo_pyro.guarantees import Guarantees
 from primo_pyro.labels import labels_of
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.persistence import load_estimator, save_estimator
@@ -27,7 +28,7 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
-from primo_pyro.questions import Asked, ImpactQuestions
+from primo_pyro.questions import Asked
 
 __all__ = ["PrimoEstimator"]
 
@@ -35,7 +36,7 @@ VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class PrimoEstimator(ImpactQuestions, NetworkEstimator):
+class PrimoEstimator(Guarantees, NetworkEstimator):
     """Predicts from whatever modalities are present, and says what the absent ones would change.
 
     Parameters
@@ -171,7 +172,8 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     def _train(
         self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
     ) -> None:
-        self.__dict__.pop("impact_calibrators_", None)  # they belong to the parameters of before
+        for learnt in ("impact_calibrators_", "certificates_", "label_scores_"):
+            self.__dict__.pop(learnt, None)  # they belong to the parameters of before
         super()._train(x, y, x_val, y_val, warm=warm)
         self.diagnosis_ = diagnose(
             self.model_, x, y, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=self.seed_

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
-from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
+from primo_pyro.analysis.impact import Revealed, by_row, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
 from primo_pyro.errors import FewRowsWarning, ModalityError
 from primo_pyro.estimator import ModalityEstimator
@@ -22,7 +22,7 @@ from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.prediction import Summary, summarise, summarise_until
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["EACH", "Asked", "ImpactQuestions"]
+__all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions"]
 
 Asked = str | Iterable[str] | None  # a modality, a set of them, or None: all that is absent
 EACH = "each"
@@ -85,11 +85,7 @@ class ImpactQuestions(ModalityEstimator):
         x = self._as_known_rows(x)
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
-            frame = pd.concat(parts, keys=self.optional_, names=["modality", "row"]).reset_index()
-            columns = ["row", "modality", *parts[0].columns]
-            order = np.argsort(frame["row"].to_numpy(), kind="stable")
-            return frame.loc[order, columns].reset_index(drop=True)
+            return by_row({m: self._impact_of(x, (m,), tolerance) for m in self.optional_})
         return self._impact_of(x, self._optional_names(modality), tolerance)
 
     def _impact_of(

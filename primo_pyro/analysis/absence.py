@@ -1,8 +1,8 @@
-"""Whether rows with and without a modality differ in what is known of all, and weights that allow for it.
+"""Whether rows with and without a modality differ in what is always known, and weights that allow for that.
 
-Guarantees are learnt on rows that have the modality and used on rows that lack it. Where a test is ordered for
-those who seem to need it, the two kinds of rows differ. What differs in what is always known can be seen and
-corrected by weights; what differs in anything else cannot be seen in any data (absence not at random).
+Guarantees are learnt on rows that have the modality and used on rows that lack it. Where a test is ordered
+for those who seem to need it, the two kinds of rows differ. What differs in what is always known can be seen,
+and corrected by weights; what differs in anything else cannot be seen in any data (absence not at random).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class AbsenceModel:
         )
 
     def weights(self, features: np.ndarray) -> np.ndarray:
-        """p(absent | features) / p(present | features) ``[N]``, by which rows that have it stand for others."""
+        """p(absent | features) / p(present | features) ``[N]``."""
         return np.exp(self.log_odds(features))
 
     def _expanded(self, features: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def auroc_error(positive: np.ndarray, score: np.ndarray) -> float:
     From the share of the other kind that each positive and each negative row is on the right side of.
 
     >>> round(auroc_error(np.arange(10) % 2 == 1, np.arange(10.0)), 3)
-    0.183
+    0.2
     """
     ups, downs = np.sort(score[positive]), np.sort(score[~positive])
 

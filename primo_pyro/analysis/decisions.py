@@ -1,13 +1,13 @@
 """What revealing a modality is worth to who decides: expected value of information, and decision curves.
 
-V is change, not benefit. Here a decision has a utility, and revealing is worth what it is expected to add to it
-*if the model is right*: these numbers are the model's own, without a guarantee. Decision curves measure what
-was really gained.
+V is change, not benefit. Here a decision has a utility, and revealing is worth what it is expected to add to
+it *if the model is right*: these numbers are the model's own, without a guarantee. Decision curves measure
+what was really gained.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -68,11 +68,11 @@ def value_of_information(draws: ArrayLike, utility: ArrayLike | None = None) -> 
 
 
 def utility_gain(p: Values, centre: Values, utility: Values) -> Values:
-    """The mean gain ``[N]`` of deciding by draws ``p`` ``[K, N, C]`` rather than by averages ``[K, N, C]``."""
+    """Mean gain ``[N]`` of deciding by draws ``p`` ``[K, N, C]`` rather than by their averages, as large."""
 
     def best(q: Values) -> Values:
-        expected = q @ utility.T
-        return expected.amax(-1) if isinstance(expected, Tensor) else expected.max(-1)
+        largest: Any = (q @ utility.T).max(-1)  # torch gives values and positions
+        return largest.values if isinstance(q, Tensor) else largest
 
     # The largest of averages is at most the average of the largest; what is below 0 is rounding.
     return (best(p).mean(0) - best(centre).mean(0)).clip(min=0)
@@ -102,8 +102,8 @@ def as_utility(utility: ArrayLike, classes: int) -> np.ndarray:
 def net_benefit_utility(threshold: float) -> np.ndarray:
     """The utility ``[2, 2]`` of who acts where the risk is above a threshold t, and not below it.
 
-    Doing nothing is worth 0; acting is worth 1 for a row with the label, -t / (1 - t) for one without (Vickers
-    and Elkin 2006): a false alarm costs as much of a true one as the threshold says.
+    Doing nothing is worth 0; acting is worth 1 for a row with the label, -t / (1 - t) for one without
+    (Vickers and Elkin 2006): the threshold says how many false alarms one true one is worth.
 
     >>> net_benefit_utility(0.2)
     array([[ 0.  ,  0.  ],
@@ -188,8 +188,8 @@ def decision_curves(
     thresholds, value = np.atleast_1d(np.asarray(thresholds, float)), np.asarray(value, float)
     if missing.shape[1] != 2 or value.shape != (len(codes), len(thresholds)):
         raise DrawsError(
-            f"Predictions of {missing.shape[1]} classes and values of shape {list(value.shape)}; expected two "
-            f"classes and [{len(codes)}, {len(thresholds)}]. Decision curves are for one event."
+            f"Predictions of {missing.shape[1]} classes and values of shape {list(value.shape)}; expected "
+            f"two classes and [{len(codes)}, {len(thresholds)}]. Ask about one event, one threshold a column."
         )
     event = codes == 1
     lines = []

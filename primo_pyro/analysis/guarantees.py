@@ -1,8 +1,8 @@
 """Statements about new rows that hold whatever the model is worth, learnt from rows with known outcome.
 
 All of it rests on one condition: the new rows are exchangeable with the calibration rows. A poor model makes
-the statements useless (wide bounds, nobody skipped), never wrong. With weights, for modalities that are absent
-for a reason, they hold as well as the weights are right; see `primo_pyro.analysis.absence`.
+the statements useless (wide bounds, nobody skipped), never wrong. Where modalities are absent for a reason,
+the versions with weights hold as well as the weights are right; see `primo_pyro.analysis.absence`.
 
 A row's *score* orders the rows (V, say); a row is skipped where its score is at most a threshold. *Harm* is
 whatever must not happen to a skipped row too often: its label flips, say.

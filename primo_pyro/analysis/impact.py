@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from primo_pyro.errors import DrawsError
 from primo_pyro.prediction import Summary
 from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
 
-__all__ = ["Revealed", "impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
+__all__ = ["Revealed", "by_row", "impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
 
 
 def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
@@ -38,6 +39,22 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
     if outcome.decide(summary.prediction) is None:
         del columns["flip_probability"]
     return pd.DataFrame(columns)
+
+
+def by_row(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Answers about each modality, a line per row each, as one tidy frame in the order of the rows.
+
+    >>> by_row({"a": pd.DataFrame({"impact": [0.1, 0.2]}), "b": pd.DataFrame({"impact": [0.3, 0.4]})})
+       row modality  impact
+    0    0        a     0.1
+    1    0        b     0.3
+    2    1        a     0.2
+    3    1        b     0.4
+    """
+    frame = pd.concat(list(frames.values()), keys=list(frames), names=["modality", "row"]).reset_index()
+    columns = ["row", "modality", *next(iter(frames.values())).columns]
+    order = np.argsort(frame["row"].to_numpy(), kind="stable")
+    return frame.loc[order, columns].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
