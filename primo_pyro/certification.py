@@ -22,7 +22,7 @@ from primo_pyro.revealing import RevealQuestions
 
 __all__ = ["Certification", "patterns_of"]
 
-LABEL_ROWS = 500  # certification rows for one pattern of absence; more hardly move a quantile
+LABEL_ROWS = 300  # certification rows for one pattern of absence; more hardly move a quantile
 RAW = 64  # numbers of a modality in a row up to which rows are compared by them, and not by representations
 
 

@@ -114,6 +114,12 @@ RUNS = {
 SMALL = ["--rows", "200", "--epochs", "1"]
 SEVERAL = [*SMALL, "--seeds", "1", "--jobs", "1"]
 OTHER_RUNS = {
+    "worth the test, physionet2012": (
+        "worth_the_test.py",
+        [*SMALL, "--task", "physionet2012"],
+        {"physionet2012.png"},
+        ["can do without series", "harm among the skipped", "calibrated V", "Net benefit"],
+    ),
     "many modalities": ("many_modalities.py", SMALL, {"many_modalities.png"}, ["A copy", "Three signs"]),
     **{
         f"several modalities, {task}": (

@@ -22,7 +22,7 @@ from primo_pyro.analysis.guarantees import (
 )
 from primo_pyro.errors import CertificateError
 
-__all__ = ["LEVELS", "SCORES", "Certificate", "Harm", "Skips", "promises_kept"]
+__all__ = ["LEVELS", "SCORES", "Certificate", "Harm", "Skips", "promises_kept", "skip_curve"]
 
 # Levels at which quantiles of the distances of a row's draws are kept; between them lines are straight.
 LEVELS = np.append(np.arange(10, 20) / 20, 0.99)
@@ -334,3 +334,32 @@ def promises_kept(
     of_rows = np.sqrt(table["promised"] * (1 - table["promised"]) / len(certificate))
     table["error"] = np.sqrt(np.square(spread) / splits + np.square(of_rows))
     return table.reset_index()[["guarantee", "promised", "reached", "error", "kept", "size"]]
+
+
+def skip_curve(score: ArrayLike, harm: ArrayLike) -> pd.DataFrame:
+    """Harm against the share of rows that are skipped, those with the lowest scores first.
+
+    Parameters
+    ----------
+    score, harm
+        Of N rows whose outcome is known.
+
+    Returns
+    -------
+    DataFrame
+        A line per distinct score: the ``skipped`` share, ``harm_among_all`` and ``harm_among_skipped``.
+
+    Examples
+    --------
+    >>> skip_curve([0.1, 0.2, 0.2, 0.4], [False, False, True, True]).round(2)
+       skipped  harm_among_all  harm_among_skipped
+    0     0.25            0.00                0.00
+    1     0.75            0.25                0.33
+    2     1.00            0.50                0.50
+    """
+    score, harm = np.asarray(score, float), np.asarray(harm, float)
+    order = np.argsort(score, kind="stable")
+    last = np.append(np.diff(score[order]) > 0, True)
+    rows, harmed = np.arange(1, len(score) + 1)[last], np.cumsum(harm[order])[last]
+    columns = {"skipped": rows / len(score), "harm_among_all": harmed / len(score)}
+    return pd.DataFrame(columns | {"harm_among_skipped": harmed / rows})

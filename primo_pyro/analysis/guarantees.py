@@ -140,7 +140,9 @@ def change_bounds(
         rows, new = groups == group, new_groups == group
         t = conformal_quantiles(ratio[rows], coverage, weights[rows], new_weights[new])
         # Where nothing can be promised t is infinite, and infinity times a scale of 0 is not a number.
-        bounds[new] = np.minimum(largest, np.where(np.isinf(t), np.inf, t * new_scale[new]))
+        product = np.full(len(t), np.inf)
+        np.multiply(t, new_scale[new], out=product, where=np.isfinite(t))
+        bounds[new] = np.minimum(largest, product)
     return bounds
 
 

@@ -11,9 +11,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from primo_pyro.analysis.absence import compare_rows
 from primo_pyro.analysis.certificates import LEVELS, Certificate, promises_kept
-from primo_pyro.analysis.guarantees import effective_rows, learn_then_test
+from primo_pyro.analysis.guarantees import conformal_quantiles, effective_rows, learn_then_test
 
-__all__ = ["selective_absence", "simulated_promises", "simulated_rows", "skipped_by_score", "kept_promises"]
+__all__ = ["kept_promises", "selective_absence", "simulated_promises", "simulated_rows", "skipped_by_score"]
 
 BATCH = 200  # new rows at a time for false discoveries
 POPULATION = 100_000  # rows that stand for all
@@ -89,10 +89,10 @@ def simulated_promises(
     Returns
     -------
     DataFrame
-        ``rows, guarantee, promised, reached, error`` (the standard error over repeats) and ``size`` (mean bound,
-        share skipped or number of labels). For "harm among the skipped", ``reached`` is the share of the
-        calibration sets whose threshold keeps the promise in a population of 100,000 rows, to be at least the
-        confidence.
+        ``rows, guarantee, promised, reached, error`` (the standard error over repeats) and ``size`` (mean
+        bound, share skipped or number of labels). For "harm among the skipped", ``reached`` is the share of
+        the calibration sets whose threshold keeps the promise in a population of 100,000 rows, to be at least
+        the confidence.
     """
     random = np.random.default_rng(random_state)
     population, _ = simulated_rows(POPULATION, random)
@@ -128,6 +128,14 @@ def promises_of(
     harm, score = new.harm("flip"), new.scores["impact"]
     skip = calibration.skips(score, "flip", rate, new_weights=new_weights).skip
     found["harmful skips among all"] = rate, float((skip & harm).mean()), float(skip.mean())
+    if calibration.labels is not None and new.labels is not None:
+        own = 1 - calibration.before[np.arange(len(calibration)), calibration.labels]
+        t = conformal_quantiles(
+            own, coverage, calibration.weights, 1.0 if new_weights is None else new_weights
+        )
+        sets = 1 - new.before <= np.broadcast_to(t, len(new))[:, None]
+        among = float(sets[np.arange(len(new)), new.labels].mean())
+        found["label sets"] = coverage, among, float(sets.sum(1).mean())
     skip = calibration.skips(score, "flip", false_discovery=false_discovery, new_weights=new_weights).skip
     among = float((skip & harm).sum() / max(int(skip.sum()), 1))
     found["false discoveries"] = false_discovery, among, float(skip.mean())
@@ -205,8 +213,8 @@ def skipped_by_score(
     rate, confidence
         What is promised.
     splits, random_state
-        Random halves, and their seed. V calibrated is isotonic, learnt on a third of the calibration rows, which
-        then certify no more.
+        Random halves, and their seed. Calibrated V is isotonic, learnt on a third of the calibration rows,
+        which then certify no more.
 
     Returns
     -------
