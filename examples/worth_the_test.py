@@ -4,7 +4,8 @@
 
 PRIMO is trained once. Patients who were not trained on certify it, and others are asked about: who can do
 without the test, if at most 5 % of those spared may be such as would have changed class (90 % confidence).
-Since these others had the test, the promise is checked on them, and then over 20 splits of all patients who
+Of two outcomes, to change class is to change sides of the risk from which one acts: a rare outcome is hardly
+ever the more probable one. Since these others had the test, the promise is checked on them, and then over 20 splits of all patients who
 were not trained on. Printed as well: what is promised where patients who lack the test differ from those who
 had it, and what the test is worth to who acts from a given risk on. The data are read from the folder that
 PRIMO_DATA names.
@@ -36,6 +37,13 @@ TASKS = {  # how its rows are made, its settings, and the test in question
 }
 
 
+def changed_class(rows: pd.DataFrame, threshold: float) -> np.ndarray:
+    """Whether each row got to the other side of the risk, or, of several classes, to another class."""
+    if "before_2" in rows:
+        return rows["flip"].to_numpy()
+    return ((rows["before_1"] >= threshold) != (rows["after_1"] >= threshold)).to_numpy()
+
+
 def show(title: str, table: pd.DataFrame) -> None:
     print(f"\n{title}\n{table.to_string(index=False, float_format='{:.3f}'.format)}")
 
@@ -45,12 +53,13 @@ def main() -> None:
     parser.add_argument("--task", choices=list(TASKS), default="support2", help="data set")
     parser.add_argument("--rate", type=float, default=0.05, help="share of the spared who may change class")
     parser.add_argument("--confidence", type=float, default=0.9, help="in that promise")
-    parser.add_argument("--threshold", type=float, default=0.3, help="risk from which one acts")
+    parser.add_argument("--threshold", type=float, default=0.2, help="risk from which one acts")
     args = parser.parse_args()
     make, protocol, test = TASKS[args.task]
     name = test.replace("_", " ")
     args.out.mkdir(parents=True, exist_ok=True)
     task = make(rows=args.rows)
+    harm = partial(changed_class, threshold=args.threshold)
     train, validation, other = task.rows(0)
     settings = network_settings(protocol, args) | dict(protocol.primo) | {"random_state": 0}
     drawn = train[0]
@@ -64,11 +73,13 @@ def main() -> None:
         warnings.simplefilter("always", PrimoWarning)
         clf.certify(certifying[0], modality=test)
         hidden = asked[0].drop(test)
-        answer = clf.safe_to_skip(hidden, "flip", args.rate, args.confidence)
+        answer = clf.safe_to_skip(hidden, harm, args.rate, args.confidence)
         bound = clf.change_at_most(hidden)["change_at_most"]
     print(*(f"note: {warning.message}" for warning in said), sep="\n")
-    gap = clf.impact_gap(asked[0], test)
-    spared = answer["skip"].to_numpy()
+    gap, spared = clf.impact_gap(asked[0], test), answer["skip"].to_numpy()
+    p = clf.predict_proba(hidden), clf.predict_proba(asked[0])
+    sides = [pd.DataFrame(q).add_prefix(f"{when}_") for q, when in zip(p, ("before", "after"), strict=True)]
+    changed = harm(pd.concat([*sides, gap["flip"]], axis=1))
     print(
         f"\n{spared.sum()} of {len(spared)} patients can do without {name} (V up to "
         f"{answer['threshold'].iloc[0]:.4f}, learnt from {len(certifying[0])} patients);\n"
@@ -76,7 +87,7 @@ def main() -> None:
         "confidence)."
     )
     if spared.any():
-        print(f"Of those spared {gap['flip'][spared].mean():.1%} changed class when it was revealed.")
+        print(f"Of those spared {changed[spared].mean():.1%} changed class when it was revealed.")
     print(
         f"The change of a patient is at most {bound.mean():.3f} on average (90 % coverage: reached "
         f"{(gap['realised_change'] <= bound).mean():.1%}); it was {gap['realised_change'].mean():.3f}."
@@ -91,20 +102,19 @@ def main() -> None:
         warnings.simplefilter("ignore", PrimoWarning)
         clf.certify(pooled, np.concatenate([certifying[1], asked[1]]), modality=test)
     known = clf.certificates_[test]
-    promised = kept_promises(known, rate=args.rate, confidence=args.confidence)
+    promised = kept_promises(known, harm=harm, rate=args.rate, confidence=args.confidence)
     show("Promised and reached over 20 splits of the patients who were not trained on", promised)
-    show(f"Share that may be skipped at {args.rate:.0%} flips, by the score that orders them",
-         skipped_by_score(known, args.rate, args.confidence))  # fmt: skip
+    shares = skipped_by_score(known, args.rate, args.confidence, harm)
+    show(f"Share that may be skipped at {args.rate:.0%} changes, by the score that orders them", shares)
 
     figure = new_figure(12, 4.2)
     axes = figure.subplots(1, 3)
     plots.promises(promised, ax=axes[0])
-    plots.skips(skip_curve(known.scores["impact"], known.harm("flip")), args.rate, name, ax=axes[1])
+    plots.skips(skip_curve(known.scores["impact"], known.harm(harm)), args.rate, name, ax=axes[1])
     if len(clf.classes_) == 2:
         value = np.stack(
             [clf.value_of_revealing(hidden, threshold=t, modality=test)["value"] for t in THRESHOLDS], axis=1
         )
-        p = clf.predict_proba(hidden), clf.predict_proba(asked[0])
         curves = decision_curves(asked[1], *p, value, classes=clf.classes_, cost=0.001)
         plots.decision_curve(curves, name, ax=axes[2])
         near = THRESHOLDS[abs(THRESHOLDS - args.threshold).argmin()]
@@ -119,7 +129,7 @@ def main() -> None:
             warnings.simplefilter("always", PrimoWarning)
             clf.certify(validation[0], modality=test, weighted=True)
             without = other[0][~other[0].present[test]]
-            answer = clf.safe_to_skip(without, "flip", args.rate, args.confidence)
+            answer = clf.safe_to_skip(without, harm, args.rate, args.confidence)
         print(*(f"note: {warning.message}" for warning in said), sep="\n")
         show("Patients who had the test, and who had not", clf.absence_checks())
         print(

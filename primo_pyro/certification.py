@@ -91,6 +91,8 @@ class Certification(RevealQuestions):
             certificates[" + ".join(about)] = self._certificate(x, codes, about, groups, weighted)
         self._kept = None  # what passes found may depend on what was certified before
         self.certificates_ = certificates
+        if names is None:
+            self.__dict__.pop("label_scores_", None)
         if codes is not None and self._has_classes:
             self.label_scores_ = self._scored_labels(x, codes, weighted)
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from primo_pyro.analysis.absence import compare_rows
-from primo_pyro.analysis.certificates import LEVELS, Certificate, promises_kept
+from primo_pyro.analysis.certificates import LEVELS, Certificate, Harm, promises_kept
 from primo_pyro.analysis.guarantees import conformal_quantiles, effective_rows, learn_then_test
 
 __all__ = ["kept_promises", "selective_absence", "simulated_promises", "simulated_rows", "skipped_by_score"]
@@ -188,7 +189,7 @@ def selective_absence(
     return table.mean().assign(error=errors).reset_index()
 
 
-def kept_promises(certificate: Certificate, **settings: float) -> pd.DataFrame:
+def kept_promises(certificate: Certificate, **settings: Any) -> pd.DataFrame:
     """`promises_kept` on rows of one fit, with the share of the mean bound in the mean realised change."""
     table = promises_kept(certificate, **settings)
     bound = table["guarantee"] == "change at most"
@@ -201,16 +202,17 @@ def skipped_by_score(
     certificate: Certificate,
     rate: float = 0.05,
     confidence: float = 0.9,
+    harm: Harm = "flip",
     splits: int = 20,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """The share of rows that may be skipped at a rate of flips, for each score that may order the rows.
+    """The share of rows that may be skipped at a rate of harm, for each score that may order the rows.
 
     Parameters
     ----------
     certificate
         Rows of one fit; half of them certify, the others are skipped or not.
-    rate, confidence
+    rate, confidence, harm
         What is promised.
     splits, random_state
         Random halves, and their seed. Calibrated V is isotonic, learnt on a third of the calibration rows,
@@ -223,7 +225,7 @@ def skipped_by_score(
         ``learn_then_test`` (share skipped with harm among the skipped controlled).
     """
     random = np.random.default_rng(random_state)
-    harm = certificate.harm("flip")
+    harmed = certificate.harm(harm)
     lines = []
     for _ in range(splits):
         calibration, rows = np.array_split(random.permutation(len(certificate)), 2)
@@ -243,10 +245,10 @@ def skipped_by_score(
                 realised=certificate.realised[known],
                 before=certificate.before[known],
                 after=certificate.after[known],
-                flip=harm[known],
+                flip=harmed[known],
             )
             all_rows = part.skips(score[rows], "flip", rate, by=name).skip.mean()
-            threshold = learn_then_test(score[known], harm[known], rate, confidence, largest=largest)
+            threshold = learn_then_test(score[known], harmed[known], rate, confidence, largest=largest)
             lines.append((name, float(all_rows), float((score[rows] <= threshold).mean())))
     frame = pd.DataFrame(lines, columns=["score", "risk_control", "learn_then_test"])
     return frame.groupby("score", sort=False).mean().reset_index()
