@@ -5,10 +5,10 @@
 PRIMO is trained once. Patients who were not trained on certify it, and others are asked about: who can do
 without the test, if at most 5 % of those spared may be such as would have changed class (90 % confidence).
 Of two outcomes, to change class is to change sides of the risk from which one acts: a rare outcome is hardly
-ever the more probable one. Since these others had the test, the promise is checked on them, and then over 20 splits of all patients who
-were not trained on. Printed as well: what is promised where patients who lack the test differ from those who
-had it, and what the test is worth to who acts from a given risk on. The data are read from the folder that
-PRIMO_DATA names.
+ever the more probable one. Since these others had the test, the promise is checked on them, and then over 20
+splits of all patients who were not trained on. Printed as well: what is promised where patients who lack the
+test differ from those who had it, and what the test is worth to who acts from that risk on. The data are read
+from the folder that PRIMO_DATA names.
 """
 
 from __future__ import annotations
