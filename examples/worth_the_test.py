@@ -26,14 +26,16 @@ from primo_pyro.analysis.decisions import THRESHOLDS, decision_curves
 from primo_pyro.errors import PrimoWarning
 from primo_pyro.studies.figures import new_figure, save_figure
 from primo_pyro.studies.promises import kept_promises, skipped_by_score
-from primo_pyro.studies.protocols import PHYSIONET_2012, SUPPORT2
+from primo_pyro.studies.protocols import AV_MNIST, DIGIT_HALVES, PHYSIONET_2012, SUPPORT2
 from primo_pyro.studies.runner import common_flags, network_settings
-from primo_pyro.studies.tasks import physionet2012, support2
+from primo_pyro.studies.tasks import av_mnist, digit_halves, physionet2012, support2
 
 TASKS = {  # how its rows are made, its settings, and the test in question
     "support2": (support2, SUPPORT2, "blood_gas"),
     "physionet2012": (physionet2012, PHYSIONET_2012, "series"),
     "physionet2012_six": (partial(physionet2012, "mortality6"), PHYSIONET_2012, "series"),
+    "digits": (digit_halves, DIGIT_HALVES, "bottom"),
+    "avmnist": (av_mnist, AV_MNIST, "audio"),
 }
 
 
@@ -58,9 +60,12 @@ def main() -> None:
     make, protocol, test = TASKS[args.task]
     name = test.replace("_", " ")
     args.out.mkdir(parents=True, exist_ok=True)
-    task = make(rows=args.rows)
+    task = make() if args.rows is None else make(rows=args.rows)
     harm = partial(changed_class, threshold=args.threshold)
     train, validation, other = task.rows(0)
+    if validation is None:
+        cut = len(other[0]) // 2
+        validation, other = ((other[0][at], other[1][at]) for at in (slice(cut), slice(cut, None)))
     settings = network_settings(protocol, args) | dict(protocol.primo) | {"random_state": 0}
     drawn = train[0]
     for i, modality in enumerate(task.optional):

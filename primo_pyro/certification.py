@@ -155,9 +155,9 @@ class Certification(RevealQuestions):
         flip: np.ndarray | None = None
         right: list[np.ndarray | None] = [None, None]
         if decided[0] is not None and decided[1] is not None:
-            flip = _differ(*decided)
+            flip = _differ(decided[0], decided[1])
             if labels is not None:
-                right = [~_differ(labels, d) for d in decided]
+                right = [~_differ(labels, decided[0]), ~_differ(labels, decided[1])]
         return Certificate(
             scores={name: asked[name] for name in ("impact", "flip_probability", "information_gain")}
             | {"entropy": outcome.entropy(before)},

@@ -222,7 +222,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             more["risks"] = self.sample_predictions(shown)[..., 1].T
             happened = float((np.asarray(y) == self.classes_[1]).mean())
             more["threshold"] = happened if threshold is None else threshold
-        if x.select(*hidden).complete.all():
+        if x.select(*hidden).complete.all() and "flip" in gap:
             codes = self.labels_.encode(y)
             more["certificate"] = self._certificate(x, codes, hidden, groups=None, weighted=False)
         findings = Findings(

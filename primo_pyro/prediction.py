@@ -98,7 +98,7 @@ class Summary:
             return Summary(*joined)
         several = [part.measured for part in parts if isinstance(part, MeasuredSummary)]
         measured = {name: np.concatenate([m[name] for m in several]) for name in several[0]}
-        return MeasuredSummary(*joined, measured=measured)
+        return MeasuredSummary(**vars(Summary(*joined)), measured=measured)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def summarise_draws(
     if not measures:
         return Summary(*columns)
     measured = {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
-    return MeasuredSummary(*columns, measured=measured)
+    return MeasuredSummary(**vars(Summary(*columns)), measured=measured)
 
 
 def _of_rows(measure: Measure, rows: slice, p: Tensor, centre: Tensor) -> Tensor:

@@ -249,13 +249,13 @@ PROMISES = Template("""<h2>What can be promised</h2>
 <div class=two><figure>$promises<figcaption>Half of the rows certify, the others check; mean over 20 splits,
 give or take two standard errors. Harm is that the label would have changed.</figcaption></figure>
 <figure>$skips<figcaption>Rows with the lowest V do without it first.</figcaption></figure></div>
-<table><thead><tr><td></td><th scope=col>promised</th><th scope=col>reached</th><th scope=col>mean bound, share
-skipped, or labels in the set</th></tr></thead><tbody>$lines</tbody></table>
+<table><thead><tr><td></td><th scope=col>promised</th><th scope=col>reached</th>
+<th scope=col>mean bound, share skipped, or labels in the set</th></tr></thead><tbody>$lines</tbody></table>
 """)
 
 CURVES = Template("""<h2>Is it worth its price</h2>
-<figure>$curve<figcaption>Net benefit: true positives less false ones at the odds of the threshold, per row. Where
-it pays: revealed where the expected gain of the row is above 0.001.</figcaption></figure>
+<figure>$curve<figcaption>Net benefit: true positives less false ones at the odds of the threshold, per row.
+Where it pays: revealed where the expected gain of the row is above 0.001.</figcaption></figure>
 """)
 
 PAGE = Template("""<!doctype html>
