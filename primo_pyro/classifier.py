@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Tags
 
 from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
+from primo_pyro.analysis.decisions import THRESHOLDS, decision_curves
 from primo_pyro.analysis.impact import impact_frame, impact_gap, uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin, labelled_rows
@@ -183,12 +184,18 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         return frame.set_axis(x.row_labels)
 
     def report(
-        self, x: RowsLike, y: ArrayLike | str, folder: str | PathLike[str], modality: str | None = None
+        self,
+        x: RowsLike,
+        y: ArrayLike | str,
+        folder: str | PathLike[str],
+        modality: str | None = None,
+        threshold: float | None = None,
     ) -> Path:
         """Write one HTML page about what the optional modalities are worth on these rows.
 
         It has a table of scores without and with them, the distribution of V, its calibration, acquisition
-        curves, and the rows with the highest and the lowest V with their plausible labels.
+        curves, what can be promised and whether that is kept, and the rows with the highest and the lowest V
+        with their plausible labels; of two classes decision curves and the distribution of the risk.
 
         Parameters
         ----------
@@ -198,6 +205,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             Where ``report.html`` goes.
         modality
             The modality to hide; None: all optional ones together.
+        threshold
+            Of two classes, the risk of the second one from which one acts; None: its share among ``y``.
 
         Returns
         -------
@@ -223,6 +232,25 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         hidden = self._optional_names(modality) or self.optional_
         gap = impact_gap(revealed, self.model_.outcome)
         cards = rows_to_show(gap["impact_missing"])
+        shown = x[cards].drop(*hidden)
+        more: dict[str, Any] = {}
+        if len(hidden) > 1:
+            each = self.predictive_impact(shown, "each")
+            more["each"] = each[each["modality"].isin(hidden)]
+        if len(self.classes_) == 2:
+            value = [
+                self.value_of_revealing(x.drop(*hidden), threshold=t, modality=hidden)["value"]
+                for t in THRESHOLDS
+            ]
+            more["curves"] = decision_curves(
+                y, revealed.before, revealed.after, np.stack(value, 1), classes=self.classes_, cost=0.001
+            )
+            more["risks"] = self.sample_predictions(shown)[..., 1].T
+            happened = float((np.asarray(y) == self.classes_[1]).mean())
+            more["threshold"] = happened if threshold is None else threshold
+        if x.select(*hidden).complete.all() and "flip" in gap:
+            codes = self.labels_.encode(y)
+            more["certificate"] = self._certificate(x, codes, hidden, groups=None, weighted=False)
         findings = Findings(
             modality=" and ".join(hidden),
             classes=self.classes_,
@@ -232,6 +260,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             impact=impact_frame(revealed.impact, self.model_.outcome),
             gap=gap,
             cards=cards,
-            shares=self.plausible_label_shares(x[cards].drop(*hidden)),
+            shares=self.plausible_label_shares(shown),
+            **more,
         )
         return write_report(findings, folder)

@@ -88,7 +88,13 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
 
     def _train_each(self, parts: Sequence[tuple[Rows, Rows]], *, warm: bool) -> None:
         has_folds = len(parts) > 1
-        stale = ("impact_calibrators_", "out_of_fold_", *(() if has_folds else ("fold_of_",)))
+        stale = (
+            "impact_calibrators_",
+            "certificates_",
+            "label_scores_",
+            "out_of_fold_",
+            *(() if has_folds else ("fold_of_",)),
+        )
         for name in stale:  # they belong to the parameters of before
             self.__dict__.pop(name, None)
         parts = parts if has_folds else [*parts] * self.members

@@ -11,6 +11,8 @@ import warnings
 from sklearn.exceptions import NotFittedError
 
 __all__ = [
+    "AbsenceWarning",
+    "CertificateError",
     "CheckpointError",
     "CollapseWarning",
     "CostError",
@@ -70,6 +72,10 @@ class CostError(PrimoError, ValueError):
     """A cost of acquiring a modality cannot be used."""
 
 
+class CertificateError(PrimoError, ValueError):
+    """A guarantee was asked for that no certification supports."""
+
+
 class TrainingError(PrimoError, RuntimeError):
     """Training cannot go on: a part of the loss is no longer finite."""
 
@@ -120,6 +126,10 @@ class MissingCellsWarning(PrimoWarning):
 
 class FewRowsWarning(PrimoWarning):
     """Something was learnt, or was to be checked, on so few rows that the result is mostly chance."""
+
+
+class AbsenceWarning(PrimoWarning):
+    """Rows with and without a modality differ, so that a guarantee from the ones may fail on the others."""
 
 
 class CollapseWarning(PrimoWarning):

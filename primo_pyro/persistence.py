@@ -6,7 +6,7 @@ A folder of three files:
     Every tensor of the model and the guide; the encoders and priors that they share are stored once.
 ``settings.json``
     The constructor's parameters in their order, and what else ``fit`` learnt: classes, shapes, patterns of
-    absence, history, impact calibration.
+    absence, history, impact calibration, certification.
 ``manifest.json``
     Kind and version of the format, and the SHA-256 of the other two files.
 
@@ -80,6 +80,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "history_": pd.DataFrame,
     "diagnosis_": pd.DataFrame,
     "impact_calibrators_": dict,
+    "certificates_": dict,
+    "label_scores_": dict,
     "fitted_with_": dict,
 }
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from primo_pyro.door import align_labels
 from primo_pyro.ensemble import VALIDATION_SAMPLES, EnsembleEstimator
 from primo_pyro.errors import LabelError, ModalityError
+from primo_pyro.guarantees import Guarantees
 from primo_pyro.labels import labels_of
 from primo_pyro.lifecycle import forget, require_fitted
 from primo_pyro.members import members_of, seed_of_member
@@ -46,7 +47,7 @@ __all__ = ["PrimoEstimator"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class PrimoEstimator(EnsembleEstimator):
+class PrimoEstimator(Guarantees, EnsembleEstimator):
     """Predicts from whatever modalities are present, and says what the absent ones would change.
 
     Parameters

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
-from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
+from primo_pyro.analysis.impact import Revealed, by_row, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
 from primo_pyro.errors import CostError, FewRowsWarning, ModalityError, warn
 from primo_pyro.estimator import ModalityEstimator
@@ -88,11 +88,8 @@ class ImpactQuestions(ModalityEstimator):
             check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
-            frame = pd.concat(parts, keys=self.optional_, names=["modality", "row"]).reset_index()
-            columns = ["row", "modality", *parts[0].columns]
-            order = np.argsort(frame["row"].to_numpy(), kind="stable")
-            return labelled(frame.loc[order, columns].reset_index(drop=True), x)
+            of_each = {m: self._impact_of(x, (m,), tolerance) for m in self.optional_}
+            return by_row(of_each, x.row_labels)
         frame = self._impact_of(x, self._optional_names(modality), tolerance)
         return frame.set_axis(x.row_labels)
 

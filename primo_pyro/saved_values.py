@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from primo_pyro.analysis.absence import AbsenceCheck, AbsenceModel
 from primo_pyro.analysis.calibration import ImpactCalibrator
+from primo_pyro.analysis.certificates import Certificate
 from primo_pyro.errors import SavedModelError
 from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, OrderedLabels
 from primo_pyro.program.objective import Objective
@@ -90,6 +92,9 @@ KINDS: dict[str, tuple[type, Callable, Callable]] = {
     "random_state": (np.random.RandomState, lambda v: v.get_state(), _random_state),
     "objective": _attributes_of(Objective),
     "impact_calibrator": _attributes_of(ImpactCalibrator),
+    "certificate": _attributes_of(Certificate),
+    "absence_model": _attributes_of(AbsenceModel),
+    "absence_check": _attributes_of(AbsenceCheck),
     "class_labels": _attributes_of(ClassLabels),
     "ordered_labels": _attributes_of(OrderedLabels),
     "indicator_labels": _attributes_of(IndicatorLabels),

@@ -124,6 +124,12 @@ OTHER_RUNS = {
         {"results.csv", "differences_primo.csv", "differences_primo.png"},
         ["primo less each rival on the same folds, log loss", "at most 0.005 on"],
     ),
+    "worth the test, physionet2012": (
+        "worth_the_test.py",
+        [*SMALL, "--task", "physionet2012"],
+        {"physionet2012.png"},
+        ["can do without series", "harm among the skipped", "calibrated V", "Net benefit"],
+    ),
     "many modalities": ("many_modalities.py", SMALL, {"many_modalities.png"}, ["A copy", "Three signs"]),
     **{
         f"several modalities, {task}": (

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from primo_pyro.analysis import acquisition, plots
 from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
+from primo_pyro.analysis.certificates import Certificate, promises_kept, skip_curve
 from primo_pyro.analysis.impact import impact_bounds
 from primo_pyro.analysis.scores import scenario_scores
 from primo_pyro.errors import FileError
@@ -57,6 +58,17 @@ class Findings:
         The rows that are described one by one: positions, the highest V first.
     shares
         Plausible label shares of these rows ``[cards, C]``.
+    each
+        ``row`` (place among the cards), ``modality``, ``impact`` and, where known, ``expected_change``: what
+        each hidden modality alone would change; None where there is one.
+    certificate
+        The same rows as certification rows, by which promises are checked; None leaves that out.
+    risks
+        Of two classes: risks of the second one under single draws of the cards' rows ``[cards, K]``.
+    threshold
+        The risk from which one acts.
+    curves
+        From `primo_pyro.analysis.decisions.decision_curves`.
     """
 
     modality: str
@@ -68,6 +80,11 @@ class Findings:
     gap: pd.DataFrame
     cards: np.ndarray
     shares: pd.DataFrame
+    each: pd.DataFrame | None = None
+    certificate: Certificate | None = None
+    risks: np.ndarray | None = None
+    threshold: float | None = None
+    curves: pd.DataFrame | None = None
 
 
 def rows_to_show(impact: ArrayLike, count: int = 3) -> np.ndarray:
@@ -130,6 +147,8 @@ def _page(f: Findings) -> str:
         inside=f"{len(bounds) - outside} of {len(bounds)}",
         share=f"{acquisition.SHARE:.0%}",
         recovered=", ".join(f"{escape(s)} {r:.0%}" for s, r in recovered.items()),
+        decisions=_decisions(f),
+        bars=CARDS_OF_RISKS if f.risks is not None else CARDS_OF_LABELS,
         highest="".join(_card(f, i) for i in range(len(f.cards) // 2)),
         lowest="".join(_card(f, i) for i in range(len(f.cards) // 2, len(f.cards))),
     )
@@ -160,13 +179,38 @@ def _scenario_table(f: Findings) -> str:
     return "".join(lines)
 
 
+def _decisions(f: Findings) -> str:
+    """Promises and decisions, where there is something to check them by."""
+    parts = []
+    if f.certificate is not None:
+        kept = promises_kept(f.certificate)
+        curve = skip_curve(f.certificate.scores["impact"], f.certificate.harm("flip"))
+        parts.append(
+            PROMISES.substitute(
+                promises=_picture(plots.promises, kept),
+                skips=_picture(plots.skips, curve, 0.05, f.modality),
+                lines="".join(
+                    f"<tr><th scope=row>{escape(line.guarantee)}</th><td>{line.promised:.0%}</td>"
+                    f"<td>{line.reached:.1%} ± {2 * line.error:.1%}</td><td>{line.size:.2f}</td></tr>"
+                    for line in kept.itertuples()
+                ),
+            )
+        )
+    if f.curves is not None:
+        parts.append(CURVES.substitute(curve=_picture(plots.decision_curve, f.curves, f.modality)))
+    return "".join(parts)
+
+
 def _card(f: Findings, i: int) -> str:
     row = int(f.cards[i])
     v = f.gap["impact_missing"].to_numpy()
     rank = 1 + int((v > v[row]).sum())
-    bars = _picture(
-        plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], size=(3.6, 2.5), about=f"row {row}"
-    )
+    small: dict[str, Any] = {"size": (3.6, 2.5), "about": f"row {row}"}
+    if f.risks is None:
+        bars = _picture(plots.label_shares_bars, f.shares.iloc[i], v[row], f.y[row], **small)
+    else:
+        event, then = str(f.classes[1]), float(f.complete[row, 1])
+        bars = _picture(plots.risk_draws, f.risks[i], f.threshold, event, then, **small)
 
     def as_text(p: np.ndarray) -> str:
         return f"{escape(str(f.classes[int(p.argmax())]))} ({p.max():.2f})"
@@ -179,8 +223,18 @@ def _card(f: Findings, i: int) -> str:
         then=as_text(f.complete[row]),
         truth=escape(str(f.y[row])),
         change=f"{f.gap['realised_change'].iloc[row]:.2f}",
+        each=_each(f, i),
         bars=bars,
     )
+
+
+def _each(f: Findings, i: int) -> str:
+    """What each modality alone would change in a row."""
+    lines = []
+    for line in [] if f.each is None else f.each[f.each["row"] == i].to_dict("records"):
+        expected = f" ({line['expected_change']:.2f} expected)" if "expected_change" in line else ""
+        lines.append(f"<dt>V of {escape(line['modality'])} alone</dt><dd>{line['impact']:.2f}{expected}</dd>")
+    return "".join(lines)
 
 
 def _picture(
@@ -198,7 +252,27 @@ def _picture(
 
 CARD = Template("""<article class=card><h3>Row $row</h3><p>V = $impact, $place</p>$bars
 <dl><dt>Predicted now</dt><dd>$now</dd><dt>When revealed</dt><dd>$then</dd>
-<dt>True label</dt><dd>$truth</dd><dt>Changed by</dt><dd>$change</dd></dl></article>
+<dt>True label</dt><dd>$truth</dd><dt>Changed by</dt><dd>$change</dd>$each</dl></article>
+""")
+
+CARDS_OF_LABELS = (
+    "Bars: the plausible labels of the row, by the share of the clusters of draws that predict each."
+)
+CARDS_OF_RISKS = (
+    "Bars: what the risk may become, by the share of draws; now, when revealed, and the threshold."
+)
+
+PROMISES = Template("""<h2>What can be promised</h2>
+<div class=two><figure>$promises<figcaption>Half of the rows certify, the others check; mean over 20 splits,
+give or take two standard errors. Harm is that the label would have changed.</figcaption></figure>
+<figure>$skips<figcaption>Rows with the lowest V do without it first.</figcaption></figure></div>
+<table><thead><tr><td></td><th scope=col>promised</th><th scope=col>reached</th>
+<th scope=col>mean bound, share skipped, or labels in the set</th></tr></thead><tbody>$lines</tbody></table>
+""")
+
+CURVES = Template("""<h2>Is it worth its price</h2>
+<figure>$curve<figcaption>Net benefit: true positives less false ones at the odds of the threshold, per row.
+Where it pays: revealed where the expected gain of the row is above 0.001.</figcaption></figure>
 """)
 
 PAGE = Template("""<!doctype html>
@@ -247,8 +321,8 @@ realised change equals the expected change.</figcaption></figure>
 <b>$rank</b>.</p> <p>The tenth of the rows with the highest V changed <b>$lift</b> times as much as all
 rows.</p> <p>The realised change lies between V missing - V complete and V missing, give or take two standard
 errors, in <b>$inside</b> groups of rows.</p></div></div>
-<h2>Rows with the highest V</h2>
-<p>Bars: the plausible labels of the row, by the share of the clusters of draws that predict each.</p>
+$decisions<h2>Rows with the highest V</h2>
+<p>$bars</p>
 <div class=cards>$highest</div>
 <h2>Rows with the lowest V</h2>
 <div class=cards>$lowest</div>
