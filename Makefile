@@ -4,13 +4,16 @@ BIN := $(VENV)/bin
 # One thread a process: the tests and the examples run one process per core.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test attack lint format clean
 
 demo: $(VENV)/.installed  ## the digits example: pictures and a table in out/digits
 	$(BIN)/python examples/digits.py --seeds 1 --out out/digits
 
 test: $(VENV)/.installed lint  ## everything that is tested
 	$(BIN)/python -m pytest -n 2
+
+attack: $(VENV)/.installed  ## hostile inputs, damaged files, kills and threads: ten times as many as in test
+	PRIMO_ATTACK=10 $(BIN)/python -m pytest -n 2 tests/attacks
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def plain_step(blocks: int) -> Callable[[], None]:
 
 
 def _step(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    optimiser = torch.optim.AdamW(module.parameters(), foreach=True)
+    optimiser = torch.optim.AdamW(module.parameters(), fused=True)
 
     def step() -> None:
         value = loss()

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
+from primo_pyro.arrays import array_of
 from primo_pyro.errors import ModalityError
 from primo_pyro.identity import Names, aligned, columns_of, index_of, listed
 
@@ -139,10 +140,7 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         values = _numbers_of(name, values)
     try:
         if hasattr(values, "detach"):
-            values = values.detach().cpu()
-            if "bfloat16" in str(values.dtype):  # which NumPy does not know
-                values = values.float()
-            values = values.numpy()
+            values = array_of(values)
         elif isinstance(values, np.ma.MaskedArray):
             values = np.ma.filled(values.astype(float), np.nan)
         array = np.asarray(values)
@@ -292,18 +290,17 @@ def stacked(name: str, parts: Sequence[tuple[int, np.ndarray | None]]) -> np.nda
     Raises
     ------
     ModalityError
-        Where parts have different shapes, or some are bytes (fractions of 255) and others are not.
+        Where parts have different shapes.
 
     >>> stacked("m", [(1, np.array([[2.0]])), (2, None)]).tolist()
     [[2.0], [0.0], [0.0]]
     """
     known = [values for _, values in parts if values is not None]
-    forms = {(values.shape[1:], values.dtype == np.uint8) for values in known}
-    if len(forms) > 1:
-        found = ", ".join(f"{v.dtype.name} {list(v.shape[1:])}" for v in known)
+    if len({values.shape[1:] for values in known}) > 1:
+        found = ", ".join(f"{list(v.shape[1:])}" for v in known)
         raise ModalityError(
-            f"Modality {name!r} has rows of different forms in {len(parts)} parts ({found}); expected one. "
-            "Bring them in the same shape and type."
+            f"Modality {name!r} has rows of different shapes in {len(parts)} parts ({found}); expected "
+            "one. Bring them in the same."
         )
     like = known[0] if known else np.zeros((0, 0), np.float32)
     return np.concatenate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,10 +17,12 @@ from primo_pyro.analysis.clusters import joined, label_shares, plausible_labels
 from primo_pyro.analysis.impact import uncertainty
 from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin, labelled_rows
+from primo_pyro.labels import ClassLabels
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
 from primo_pyro.questions import labelled
+from primo_pyro.weights import class_weights
 
 __all__ = ["PrimoClassifier"]
 
@@ -40,6 +43,11 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         ``"categorical"``: one of C classes. ``"ordinal"``: one of C ordered classes, in sorted order or that
         of ordered pandas categories. ``"multilabel"``: several binary labels, ``y`` ``[N, L]`` of 0 and 1. Or
         a class of your own, made of the label's size: a subclass of an outcome of `primo_pyro.program`.
+    class_weight
+        What a row of each class counts, as in scikit-learn: a mapping of classes to positive numbers,
+        ``"balanced"``, or None; it multiplies ``sample_weight``. Predictions, V and whatever else are then
+        those of the population with these weights, where a rare class is less rare: they rank as before, but
+        are no frequencies.
     **others
         See `primo_pyro.primo.PrimoEstimator` and `primo_pyro.estimator.NetworkEstimator`.
 
@@ -69,6 +77,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     """
 
     outcome: str | type[Outcome] = "categorical"
+    class_weight: Mapping[Any, float] | str | None = None
 
     def _outcome_class(self) -> type[Outcome]:
         if not isinstance(self.outcome, str):
@@ -79,6 +88,14 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
                 "class. Choose one of them; for numbers use PrimoRegressor."
             )
         return outcome_named(self.outcome)
+
+    def _class_weights(self, codes: np.ndarray) -> np.ndarray | None:
+        if self.class_weight is not None and not isinstance(self.labels_, ClassLabels):
+            raise LabelError(
+                f"class_weight is {self.class_weight!r} with the outcome {self.outcome!r}; expected one "
+                "class a row. Leave it out, and weight rows by sample_weight."
+            )
+        return class_weights(self.class_weight, self.classes_, self.labels_.decode(codes))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -166,14 +183,21 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         return frame.set_axis(x.row_labels)
 
     def report(
-        self, x: RowsLike, y: ArrayLike | str, folder: str | PathLike[str], modality: str | None = None
+        self,
+        x: RowsLike,
+        y: ArrayLike | str,
+        folder: str | PathLike[str],
+        modality: str | None = None,
+        threshold: float | None = None,
     ) -> Path:
         """Write one HTML page about what the optional modalities are worth on these rows.
 
         It has V, expected and realised change of every optional modality side by side; what to acquire first
         in rows that lack something; scores without and with what was hidden; the distribution of V, its
-        calibration and acquisition curves; the rows with the highest and the lowest V with their plausible
-        labels; of tables what each block is made of; and which modalities are absent together.
+        calibration and acquisition curves; what can be promised and whether that is kept; the rows with the
+        highest and the lowest V with their plausible labels; of two classes decision curves and the
+        distribution of the risk; of tables what each block is made of; and which modalities are absent
+        together.
 
         Parameters
         ----------
@@ -184,6 +208,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             Where ``report.html`` goes; or a file ``*.html``.
         modality
             The modality to hide in the rows that have it; None: in each row all optional ones that it has.
+        threshold
+            Of two classes, the risk of the second one from which one acts; None: its share among ``y``.
 
         Returns
         -------
@@ -207,5 +233,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
             )
         x, y = labelled_rows(self, x, y)
         y = self.labels_.decode(self.labels_.encode(y))
-        findings = findings_of(self, x, y, modality, self.classes_, self.plausible_label_shares)
+        findings = findings_of(
+            self, x, y, modality, self.classes_, self.plausible_label_shares, threshold=threshold
+        )
         return write_report(findings, folder)

@@ -27,6 +27,8 @@ is checked on the rows that have it, whatever else is absent in them.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,13 +42,14 @@ from sklearn.preprocessing import StandardScaler
 
 from primo_pyro.analysis.clusters import FLAT
 from primo_pyro.analysis.scores import log_losses, standard_error
-from primo_pyro.errors import CollapseWarning, FewRowsWarning, OverfitWarning
+from primo_pyro.errors import CollapseWarning, FewRowsWarning, OverfitWarning, warn
 from primo_pyro.modalities import Modalities
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
 
 __all__ = [
+    "Fitted",
     "answers_differ",
     "collapse",
     "diagnose",
@@ -66,30 +69,40 @@ ROWS_ENCODED = 512  # through the encoders
 COLUMNS = ["check", "modality", "rows", "measured", "reference", "excess", "standard_error", "found"]
 
 
-def diagnose(
-    model: Story,
-    x: Modalities,
-    y: np.ndarray,
-    x_val: Modalities,
-    y_val: np.ndarray,
-    *,
-    num_samples: int,
-    seed: int,
-) -> pd.DataFrame:
-    """All checks of a trained model.
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model, the rows it was trained on, and rows that it was not.
 
-    Parameters
+    Attributes
     ----------
     model
         A `PrimoModel`.
     x, y
-        The rows it was trained on, and labels ``[T]`` as the model takes them.
+        Training rows, and labels ``[T]`` as the model takes them.
     x_val, y_val
         Rows it was not trained on, and labels ``[N]``.
+    """
+
+    model: Story
+    x: Modalities
+    y: np.ndarray
+    x_val: Modalities
+    y_val: np.ndarray
+
+
+def diagnose(fits: Sequence[Fitted], *, num_samples: int, seed: int, most: int | None = None) -> pd.DataFrame:
+    """All checks of a trained model, or of several, each on its own validation rows.
+
+    Parameters
+    ----------
+    fits
+        One, or the members of an ensemble: means are then taken over the validation rows of all.
     num_samples
         Draws per row.
     seed
         Selects the training rows that are used, and the draws.
+    most
+        Validation rows that a check uses of each fit; None: all.
 
     Returns
     -------
@@ -99,47 +112,84 @@ def diagnose(
         whether the failure was ``found``: NaN where fewer than 50 validation rows serve, and nothing was
         checked. No rows without an optional modality or without validation rows.
     """
-    optional = model.optional
-    if not optional or len(x_val) == 0:
+    optional = fits[0].model.optional
+    if not optional or not any(len(fit.y_val) for fit in fits):
         return pd.DataFrame(columns=COLUMNS)
-    device = next(model.parameters()).device
-    order = np.random.default_rng(seed).permutation(len(x))
-
-    def summary(x: Modalities, y: np.ndarray | None = None, about: tuple[str, ...] | None = None) -> Summary:
-        labels = None if y is None else torch.as_tensor(y, device=device)
-        return summarise(model, x, labels, num_samples=num_samples, seed=seed, about=about)
-
-    def missing_losses(x: Modalities, y: np.ndarray) -> np.ndarray:
-        return -summary(x.drop(*optional), y).log_likelihood
-
-    everything, some = " and ".join(optional), order[: len(x_val)]
+    checks = [_Checks(fit, num_samples, seed, most) for fit in fits]
     lines = []
-    if len(x_val) >= MIN_ROWS:
-        lines.append(overfit(missing_losses(x[some], y[some]), missing_losses(x_val, y_val), everything))
+    if sum(len(c.every) for c in checks) >= MIN_ROWS:
+        training, validation = _side_by_side([c.missing_losses() for c in checks])
+        lines.append(overfit(training, validation, " and ".join(optional)))
     for m in optional:
-        rows = np.flatnonzero(x_val.present[m])
-        if len(rows) < MIN_ROWS:
-            lines += [_unchecked(check, m, len(rows)) for check in ("impact stays", "collapse")]
+        count = sum(len(c.rows_with(m)) for c in checks)
+        if count < MIN_ROWS:
+            lines += [_unchecked(check, m, count) for check in ("impact stays", "collapse")]
             continue
-        revealed, labels = x_val[rows], y_val[rows]
-        hidden = revealed.drop(m)
-        alone = len(optional) == 1
-        after = summary(revealed, labels)
-        before = summary(hidden, labels)
-        v = before if alone else summary(hidden, about=(m,))
-        remaining = after if alone else summary(revealed, about=())
-        lines.append(impact_stays(v.impact, remaining.spread, m))
-        if not alone:
-            distance = model.outcome.distance(before.prediction, v.prediction)
-            lines.append(answers_differ(distance, before.impact, m))
-        probed = order[x.present[m][order]][:PROBE_ROWS]
-        if len(probed) and (np.ptp(y[probed], axis=0) > 0).all():
-            losses = {}
-            for features_of in (None, m):
-                train, new = (_features(model, part, features_of) for part in (x[probed], revealed))
-                losses[features_of] = probe_losses(model.outcome, train, y[probed], new, labels)
-            lines.append(collapse(after.log_likelihood - before.log_likelihood, losses[m] - losses[None], m))
+        measured = [c.revealed(m) for c in checks if len(c.rows_with(m))]
+        stays, differ, gains = zip(*measured, strict=True)
+        spread, impact = _side_by_side(stays)
+        lines.append(impact_stays(impact, spread, m))
+        if len(optional) > 1:
+            distance, impact = _side_by_side(differ)
+            lines.append(answers_differ(distance, impact, m))
+        probed = [gain for gain in gains if gain is not None]
+        if probed:
+            gain, possible = _side_by_side(probed)
+            lines.append(collapse(gain, possible, m))
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _side_by_side(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+    return [np.concatenate(column) for column in zip(*pairs, strict=True)]
+
+
+class _Checks:
+    """What the checks compare, of one fit."""
+
+    def __init__(self, fit: Fitted, num_samples: int, seed: int, most: int | None):
+        self.fit, self.num_samples, self.seed = fit, num_samples, seed
+        self.optional = fit.model.optional
+        self.order = np.random.default_rng(seed).permutation(len(fit.x))
+        self.most = most
+        self.every = np.arange(len(fit.y_val))[:most]
+
+    def rows_with(self, modality: str) -> np.ndarray:
+        """Validation rows that have it."""
+        return np.flatnonzero(self.fit.x_val.present[modality])[: self.most]
+
+    def _summary(
+        self, x: Modalities, y: np.ndarray | None = None, about: tuple[str, ...] | None = None
+    ) -> Summary:
+        model = self.fit.model
+        labels = None if y is None else torch.as_tensor(y, device=next(model.parameters()).device)
+        return summarise(model, x, labels, num_samples=self.num_samples, seed=self.seed, about=about)
+
+    def missing_losses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Log losses without the optional modalities, of as many training rows and of validation rows."""
+        fit, some = self.fit, self.order[: len(self.every)]
+        sides = (fit.x[some], fit.y[some]), (fit.x_val[self.every], fit.y_val[self.every])
+        training, validation = (-self._summary(x.drop(*self.optional), y).log_likelihood for x, y in sides)
+        return training, validation
+
+    def revealed(self, m: str) -> tuple:
+        """On validation rows with a modality: spread with it and V without; distances of answers and V; and
+        gains in log loss of the model and of the probe, where there is one."""
+        fit, rows, order, alone = self.fit, self.rows_with(m), self.order, len(self.optional) == 1
+        revealed, labels = fit.x_val[rows], fit.y_val[rows]
+        hidden = revealed.drop(m)
+        after, before = self._summary(revealed, labels), self._summary(hidden, labels)
+        v = before if alone else self._summary(hidden, about=(m,))
+        remaining = after if alone else self._summary(revealed, about=())
+        distance = fit.model.outcome.distance(before.prediction, v.prediction)
+        gains = None
+        probed = order[fit.x.present[m][order]][:PROBE_ROWS]
+        if len(probed) and (np.ptp(fit.y[probed], axis=0) > 0).all():
+            losses = {}
+            for without in (None, m):
+                train, new = (_features(fit.model, part, without) for part in (fit.x[probed], revealed))
+                losses[without] = probe_losses(fit.model.outcome, train, fit.y[probed], new, labels)
+            gains = after.log_likelihood - before.log_likelihood, losses[m] - losses[None]
+        return (remaining.spread, v.impact), (distance, before.impact), gains
 
 
 @torch.no_grad()
@@ -268,7 +318,7 @@ def _log_losses_of_probe(
     return log_losses(y_new, p)
 
 
-def warn_of_failures(frame: pd.DataFrame, stacklevel: int) -> None:
+def warn_of_failures(frame: pd.DataFrame) -> None:
     """One warning for each check that has found something, and one where something could not be checked.
 
     Warns
@@ -283,16 +333,15 @@ def warn_of_failures(frame: pd.DataFrame, stacklevel: int) -> None:
     for check, lines in frame[frame["found"] == True].groupby("check", sort=False):  # noqa: E712
         category, what, cure = MESSAGES[check]
         findings = "; ".join(what.format(**line) for line in lines.to_dict("records"))
-        warnings.warn(f"{findings}. {cure}", category, stacklevel=stacklevel + 1)
+        warn(f"{findings}. {cure}", category)
     unchecked = frame[frame["found"].isna()].drop_duplicates("modality")
     if len(unchecked):
         counts = ", ".join(f"{line.modality} in {line.rows:.0f}" for line in unchecked.itertuples())
-        warnings.warn(
+        warn(
             f"Too few validation rows have a modality to check its latent ({counts}); expected at least "
             f"{MIN_ROWS}. Raise validation_fraction, add rows, or compare V with the realised change "
             "on new rows (impact_gap).",
             FewRowsWarning,
-            stacklevel=stacklevel + 1,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Container
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from primo_pyro.errors import LabelError, TableWarning
+from primo_pyro.errors import LabelError, TableWarning, warn
 from primo_pyro.identity import index_of, listed
 from primo_pyro.modalities import Modalities, RowsLike
 
@@ -86,10 +85,9 @@ def warn_of_shapes(x: Modalities, encoders: Container[str] | None) -> None:
             read, cure = f"an image of {shape[0]} channels", "np.moveaxis(values, -1, 1)"
         else:
             continue
-        warnings.warn(
+        warn(
             f"Modality {name!r} has {len(x)} rows of shape {list(shape)}, and is read as {read}; expected "
             f"images as [rows, channels, height, width]. If they are images, pass {cure}; if not, pass "
             f"encoders={{{name!r}: module}} to read this no more.",
             TableWarning,
-            stacklevel=4,
         )

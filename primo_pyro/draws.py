@@ -18,7 +18,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from primo_pyro.errors import DrawsError
+from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities
+from primo_pyro.parameters import OneOf, check_parameter
 from primo_pyro.program.distributions import from_noise, noise_size
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.protocols import LabelProgram
@@ -47,6 +49,7 @@ def standard_normal_points(num_samples: int, dimension: int, kind: str, seed: in
     >>> points.shape, bool(points.mean(0).abs().max() < 0.01)
     (torch.Size([256, 3]), True)
     """
+    check_parameter("kind", kind, OneOf("sobol", "independent"))
     generator = torch.Generator().manual_seed(seed)
     if kind == "independent" or dimension == 0:
         return torch.randn(num_samples, dimension, generator=generator, dtype=torch.float64)
@@ -63,6 +66,12 @@ def sobol_points(num_samples: int, dimension: int, seed: int) -> Tensor:
     """
     if dimension == 0:
         return torch.zeros(num_samples, 0, dtype=torch.float64)
+    most = torch.quasirandom.SobolEngine.MAXDIM
+    if dimension > most:
+        raise DrawsError(
+            f"The latents take {dimension} numbers a draw; expected at most {most}, for which Sobol "
+            'sequences are known. Lower latent_dim, or set draws="independent".'
+        )
     engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
     uniform = engine.draw(num_samples, dtype=torch.float64)
     return torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))
@@ -186,9 +195,10 @@ def _device(model: LabelProgram) -> torch.device:
 def _outside_of_training(model: LabelProgram) -> Iterator[None]:
     """Neither the random state that others draw from nor Pyro's list of parameters is changed."""
     device = _device(model)
-    forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with torch.no_grad(), forked, pyro.get_param_store().scope():
-        yield
+    with one_at_a_time(), torch.no_grad():
+        forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with forked, pyro.get_param_store().scope():
+            yield
 
 
 def draw(

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from primo_pyro.analysis.certificates import Certificate
+from primo_pyro.analysis.decisions import THRESHOLDS, decision_curves
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
-from primo_pyro.analysis.report import BlocksFound, Findings, rows_to_show
-from primo_pyro.errors import UnseenPatternWarning
+from primo_pyro.analysis.report import PRICE, BlocksFound, Findings, rows_to_show
+from primo_pyro.errors import PrimoError, PrimoWarning, UnseenPatternWarning
+from primo_pyro.hiding import rows_by_set
 from primo_pyro.modalities import Modalities
-from primo_pyro.prediction import Summary
+from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.primo import PrimoEstimator
+from primo_pyro.questions import FEW_ROWS
 
 __all__ = ["findings_of"]
 
 TOGETHER = 3  # other blocks that are named as absent together
+Sets = Sequence[tuple[tuple[str, ...], np.ndarray]]  # modalities that were hidden, and in which rows
 
 
 def findings_of(
@@ -28,6 +33,8 @@ def findings_of(
     modality: str | None,
     classes: np.ndarray,
     shares: Callable[[Modalities], pd.DataFrame],
+    *,
+    threshold: float | None = None,
 ) -> Findings:
     """Hide and reveal what rows have, and look at what they lack.
 
@@ -43,54 +50,100 @@ def findings_of(
         The C labels.
     shares
         The plausible label shares of rows.
+    threshold
+        Of two classes the risk of the second one from which one acts; None: its share among ``y``.
 
     Raises
     ------
     ModalityError
         Where the modality is not optional, or no row has something to hide.
+    PrimoError
+        For a threshold that is no risk, or where there are not two classes.
     """
-    names = clf.optional_ if modality is None else (modality,)
-    has = np.any([x.present[name] for name in names if name in x.names], axis=0)
-    if not np.any(has) or set(names) - set(clf.optional_):
+    of_two = len(classes) == 2 and clf._has_classes
+    if threshold is not None:
+        check_parameter("threshold", threshold, Real(0, 1, above=True, below=True))
+        if not of_two:
+            raise PrimoError(
+                f"threshold is {threshold}, and there are {len(classes)} classes; expected two. Leave it out."
+            )
+    names = clf._optional_names(modality) or clf.optional_
+    has = (np.any if modality is None else np.all)([x.present[name] for name in names], axis=0)
+    if not np.any(has):
         clf.impact_gap(x, modality)  # says what is wrong
-    rows = x[has]
-    revealed = _revealed(clf, rows, names)
+    rows, labels = x[has], y[has]
+    revealed = clf._reveal(rows, modality)
     outcome = clf.model_.outcome
     gap = impact_gap(revealed, outcome)
     cards = rows_to_show(gap["impact_missing"])
+    shown = rows[cards].drop(*names)
+    sets = rows_by_set({name: rows.present[name] for name in names})
+    more: dict[str, Any] = {}
+    if of_two:
+        more["threshold"] = float((y == classes[1]).mean()) if threshold is None else threshold
+        more["curves"] = _curves(clf, rows, labels, revealed, sets, classes)
+        if len(cards):
+            more["risks"] = clf.sample_predictions(shown)[..., 1].T
+    if len(names) > 1 and len(cards):
+        more["each"] = _each(clf, rows[cards], names)
+    if len(rows) >= FEW_ROWS:
+        more["certificate"] = _certificate(clf, rows, labels, sets)
     return Findings(
         modality=" and ".join(filter(None, [", ".join(names[:-1]), names[-1]])),
         classes=classes,
-        y=y[has],
+        y=labels,
         missing=revealed.before,
         complete=revealed.after,
         impact=impact_frame(revealed.impact, outcome),
         gap=gap,
         cards=cards,
-        shares=shares(rows[cards].drop(*names)) if len(cards) else pd.DataFrame(columns=classes),
+        shares=shares(shown) if len(cards) else pd.DataFrame(columns=classes),
         labels=rows.row_labels,
         found=_found(clf, x, classes),
+        **more,
     )
 
 
-def _revealed(clf: PrimoEstimator, x: Modalities, names: tuple[str, ...]) -> Revealed:
-    """Rows without and with those of the modalities that they have; V is about these alone."""
-    missing = x.drop(*names)
-    before, after, remaining = clf.summarise(missing), clf.summarise(x), clf.summarise(x, ())
-    present = np.stack([x.present[name] for name in names], axis=1)
-    patterns, which = np.unique(present, axis=0, return_inverse=True)
-    order, parts = [], []
+# --- Decisions -------------------------------------------------------------------------------------------
+
+
+def _each(clf: PrimoEstimator, x: Modalities, names: tuple[str, ...]) -> pd.DataFrame:
+    """What each modality that a row has would change, were all of them hidden and it alone revealed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnseenPatternWarning)  # said once above
-        for place, pattern in enumerate(patterns):
-            rows = np.flatnonzero(which.ravel() == place)
-            about = [name for name, is_in in zip(names, pattern, strict=True) if is_in]
-            order.append(rows)
-            parts.append(replace(clf.summarise(missing[rows], about), log_likelihood=None))
-    joined = Summary.joined(parts)
-    back = np.argsort(np.concatenate(order))
-    impact = replace(joined, **{name: v[back] for name, v in vars(joined).items() if v is not None})
-    return Revealed(before.prediction, after.prediction, impact, remaining.spread)
+        warnings.simplefilter("ignore", UnseenPatternWarning)
+        each = clf.predictive_impact(x.drop(*names), "each")
+    each = each.assign(row=np.repeat(np.arange(len(x)), len(clf.optional_)))
+    had = [name in names and bool(x.present[name][row]) for row, name in each[["row", "modality"]].values]
+    return each[had]
+
+
+def _certificate(clf: PrimoEstimator, x: Modalities, y: np.ndarray, sets: Sets) -> Certificate:
+    """All rows as certification rows, each about what was hidden of it."""
+    codes = clf.labels_.encode(y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrimoWarning)  # of few rows with one set: they count together
+        parts = [clf._certificate(x[at], codes[at], about, None, weighted=False) for about, at in sets]
+    return Certificate.joined(parts)
+
+
+def _curves(
+    clf: PrimoEstimator,
+    x: Modalities,
+    y: np.ndarray,
+    revealed: Revealed,
+    sets: Sets,
+    classes: np.ndarray,
+) -> pd.DataFrame:
+    value = np.zeros((len(x), len(THRESHOLDS)))
+    for about, at in sets:
+        missing = x[at].drop(*about)
+        for place, t in enumerate(THRESHOLDS):
+            worth = clf.value_of_revealing(missing, threshold=t, modality=about)["value"]
+            value[at, place] = worth
+    return decision_curves(y, revealed.before, revealed.after, value, classes=classes, cost=PRICE)
+
+
+# --- All rows as they came -------------------------------------------------------------------------------
 
 
 def _found(clf: PrimoEstimator, x: Modalities, classes: np.ndarray) -> BlocksFound:

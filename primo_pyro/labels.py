@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from primo_pyro.arrays import array_of
 from primo_pyro.errors import LabelError
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 
-__all__ = ["ClassLabels", "IndicatorLabels", "Labels", "NumberLabels", "OrderedLabels", "labels_of"]
+__all__ = [
+    "ClassLabels",
+    "IndicatorLabels",
+    "Labels",
+    "NumberLabels",
+    "OrderedLabels",
+    "label_count",
+    "labels_of",
+]
 
 
 class Labels(ABC):
@@ -52,9 +62,15 @@ class Labels(ABC):
     def make(self, outcome: type[Outcome]) -> Outcome:
         """The outcome for these labels."""
 
-    def first_of_each(self, codes: np.ndarray) -> np.ndarray:
-        """Booleans ``[N]``: rows that must stay among the training rows, so that every class has one."""
-        return np.zeros(len(codes), bool)
+    def classes_of(self, codes: np.ndarray) -> np.ndarray:
+        """Booleans ``[N, C]``: the rows of each class; of L labels the rows with each, then those without;
+        of numbers ``[N, 0]``."""
+        return np.zeros((len(codes), 0), bool)
+
+    @property
+    def names_of_classes(self) -> list[object]:
+        """What the columns of `classes_of` stand for."""
+        return []
 
 
 @dataclass
@@ -80,7 +96,13 @@ class ClassLabels(Labels):
 
     def encode(self, y: ArrayLike) -> np.ndarray:
         y = _as_classes(y)
-        codes = pd.Index(self.classes).get_indexer(y)
+        try:
+            codes = pd.Index(self.classes).get_indexer(y)
+        except (TypeError, ValueError, NotImplementedError) as error:  # UnicodeError is a ValueError
+            raise LabelError(
+                f"The {len(y)} labels cannot be told apart: {error!s:.200}; expected strings that can be "
+                "written, integers or booleans. Convert them."
+            ) from error
         unknown = codes < 0
         if unknown.any():
             raise LabelError(
@@ -100,10 +122,12 @@ class ClassLabels(Labels):
     def make(self, outcome: type[Outcome]) -> Outcome:
         return outcome(len(self.classes))
 
-    def first_of_each(self, codes: np.ndarray) -> np.ndarray:
-        first = np.zeros(len(codes), bool)
-        first[np.unique(codes, return_index=True)[1]] = True
-        return first
+    def classes_of(self, codes: np.ndarray) -> np.ndarray:
+        return codes[:, None] == np.arange(len(self.classes))
+
+    @property
+    def names_of_classes(self) -> list[object]:
+        return self.classes.tolist()
 
 
 @dataclass
@@ -140,7 +164,7 @@ class IndicatorLabels(Labels):
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
-        values = np.asarray(_without_gaps(_given(y)))
+        values = _read(_without_gaps(_given(y)))
         if values.ndim != 2 or values.shape[1] == 0:
             raise LabelError(
                 f"y has shape {list(values.shape)}; expected [rows, labels] of 0 and 1. Give a column to "
@@ -181,6 +205,13 @@ class IndicatorLabels(Labels):
     def names_of_columns(self) -> np.ndarray:
         """What the columns of predicted probabilities stand for."""
         return self.names
+
+    def classes_of(self, codes: np.ndarray) -> np.ndarray:
+        return np.hstack([codes == 1, codes == 0])
+
+    @property
+    def names_of_classes(self) -> list[object]:
+        return [*self.names, *(f"not {name}" for name in self.names)]
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         return values.astype(int)
@@ -246,12 +277,65 @@ def labels_of(outcome: type[Outcome]) -> type[Labels]:
     )
 
 
+def label_count(y: ArrayLike | None) -> int:
+    """How many rows have labels here; 0 for what is no sequence.
+
+    Raises
+    ------
+    LabelError
+        Where they cannot be read.
+
+    >>> label_count(["a", "b"]), label_count(3)
+    (2, 0)
+    """
+    shape = _read(_given(y)).shape
+    return shape[0] if shape else 0
+
+
 def _given(y: ArrayLike | None) -> Any:
+    """Labels that an array can be made of."""
     if y is None:
         raise LabelError(
             "This estimator requires y to be passed, but the target y is None. Pass one label a row."
         )
-    return y
+    if np.ma.is_masked(y):
+        masked = np.ma.getmaskarray(cast(Any, y))
+        raise LabelError(
+            f"{int(masked.sum())} of {len(masked)} labels are masked (first: row "
+            f"{np.argwhere(masked)[0][0]}). Leave these rows out, or label them."
+        )
+    if issparse(y):
+        raise LabelError(
+            f"y is a sparse matrix of shape {list(np.shape(cast(Any, y)))}; expected an array. Pass "
+            "y.toarray()."
+        )
+    try:
+        return array_of(y)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise LabelError(f"y cannot be read: {error}; expected labels in memory. Pass such.") from error
+
+
+def _read(y: Any) -> np.ndarray:
+    try:
+        read = np.asarray(y)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise LabelError(
+            f"y cannot be read as one label a row: {error!s:.200}; expected rows of one length. Give each "
+            "row as many labels."
+        ) from error
+    if isinstance(y, list | tuple) and read.dtype.kind in "SUf" and not _told_apart(y, read.dtype.kind):
+        raise LabelError(
+            f"The {len(y)} labels are not all of one type, and NumPy would read some of them as others; "
+            "expected strings, integers, booleans or real numbers alone. Convert them."
+        )
+    if read.dtype.kind not in "biufSUTOMm":
+        raise LabelError(
+            f"y holds {read.dtype.name} in its {len(np.atleast_1d(read))} rows; expected strings, integers, "
+            "booleans or real numbers. Convert it."
+        )
+    if read.shape[:1] == (0,):
+        raise LabelError("y has 0 labels; expected one a row, and a row at least. Pass some rows.")
+    return read
 
 
 def _without_gaps(y: Any) -> Any:
@@ -268,6 +352,14 @@ def _without_gaps(y: Any) -> Any:
     return y
 
 
+def _told_apart(y: list | tuple, kind: str) -> bool:
+    """Whether NumPy's one type for a list keeps its entries: numbers beside strings become strings."""
+    if kind == "f":
+        whole = (v for v in y if isinstance(v, int | np.integer))
+        return all(abs(int(v)) <= 2**53 for v in whole)
+    return all(isinstance(v, str | bytes) or not np.isscalar(v) for v in y)
+
+
 def _as_classes(labels: ArrayLike) -> np.ndarray:
     y = _without_gaps(_given(labels))
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
@@ -278,7 +370,8 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
     _refuse_unusable(y)
     if len(y):
         try:
-            check_classification_targets(y)
+            with np.errstate(invalid="ignore"):  # floats beyond all integers are no classes either
+                check_classification_targets(y)
         except (TypeError, ValueError) as error:
             raise LabelError(
                 f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of "
@@ -288,10 +381,20 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
 
 
 def _one_a_row(y: ArrayLike, cure: str) -> np.ndarray:
-    shape = np.asarray(y).shape
-    if len(shape) != 1 and shape[1:] != (1,):
-        raise LabelError(f"y has shape {list(shape)}; expected one label a row. {cure}")
-    return column_or_1d(y, warn=True)
+    read = _read(y)
+    if len(read.shape) != 1 and read.shape[1:] != (1,):
+        raise LabelError(f"y has shape {list(read.shape)}; expected one label a row. {cure}")
+    if isinstance(y, np.matrix):
+        y = read
+    try:
+        column = column_or_1d(y, warn=True)
+    except (TypeError, ValueError) as error:
+        raise LabelError(
+            f"y cannot be read as one label a row: {error!s:.200} Give a list or an array of labels."
+        ) from error
+    if column.dtype.char in "eg":  # pandas knows neither half nor extended precision
+        column = column.astype(float)
+    return column
 
 
 def _refuse_unusable(y: np.ndarray) -> None:

@@ -32,8 +32,8 @@ class Modalities:
     blocks
         Mapping from a modality's name to its values: an array, a tensor, a DataFrame of numbers or nested
         lists of shape ``[N, ...]`` (``[N]`` is read as ``[N, 1]``), or ``None`` for a modality that is absent
-        in every row. A row whose values are all NaN is absent. Bytes (``uint8``) are kept as bytes; an
-        encoder sees them divided by 255. A table with texts is read by `primo_pyro.tables.TableReader`.
+        in every row. A row whose values are all NaN is absent.
+        A table with texts is read by `primo_pyro.tables.TableReader`.
     present
         Mapping from names to booleans of shape ``[N]``, True where the modality is present. For a modality
         named here the values of absent rows are never looked at.
@@ -275,17 +275,13 @@ class Modalities:
             return self
         if not self.present[name].any():
             block = np.zeros((len(self), *revealed.shape[1:]), revealed.dtype)
-        for what, found, expected in (
-            ("shape", list(revealed.shape[1:]), list(block.shape[1:])),
-            ("type", revealed.dtype.kind == "u", block.dtype.kind == "u"),  # bytes are fractions of 255
-        ):
-            if found != expected:
-                raise ModalityError(
-                    f"The new values of {name!r} are of another {what} ({revealed.dtype.name} "
-                    f"{list(revealed.shape[1:])}) than those of other rows; expected {block.dtype.name} "
-                    f"{list(block.shape[1:])}. Bring them in the same form."
-                )
-        block, everywhere = block.copy(), self.present[name].copy()
+        if revealed.shape[1:] != block.shape[1:]:
+            raise ModalityError(
+                f"The new values of {name!r} are of another shape ({list(revealed.shape[1:])}) than those of "
+                f"other rows; expected {list(block.shape[1:])}. Bring them in the same form."
+            )
+        block = block.astype(np.result_type(block, revealed))  # whole numbers beside fractions
+        everywhere = self.present[name].copy()
         block[rows[present]], everywhere[rows[present]] = revealed[present], True
         columns = {name: new.columns[name]} if name in new.columns else {}
         return self._with(

@@ -6,14 +6,15 @@ kept: memory grows neither with rows nor, until the draws of a single row pass 2
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import Tensor
 
 from primo_pyro.draws import (
@@ -24,17 +25,31 @@ from primo_pyro.draws import (
     sobol_points,
     standard_normal_points,
 )
-from primo_pyro.errors import ToleranceWarning
+from primo_pyro.errors import ToleranceWarning, warn
+from primo_pyro.locks import one_at_a_time
+from primo_pyro.members import Members, seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.program.protocols import Story
 
-__all__ = ["Summary", "stream_draws", "summarise", "summarise_draws", "summarise_until"]
+__all__ = [
+    "Measure",
+    "MeasuredSummary",
+    "Summary",
+    "stream_draws",
+    "summarise",
+    "summarise_draws",
+    "summarise_until",
+]
 
 HELD = 2**22  # numbers of predictions held at a time
 DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster
 MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
+
+# What else is to be kept of the draws of some rows: from their predictions [K, n, Q], the averages [1, n, Q]
+# or [K, n, Q] that each draw is compared with, and the positions of the rows, to numbers [n, ...].
+Measure = Callable[[Tensor, Tensor, slice], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,9 @@ class Summary:
         modalities too. On complete rows it is the paper's V_complete, which should be small.
     log_likelihood
         log of the average of p(y | x_o, z) ``[N]``, where labels were given; None otherwise.
+    disagreement
+        Of several members: expected distance ``[N]`` of a member's prediction from the average over members,
+        what the model does not know, whatever is absent; None of one.
     """
 
     prediction: np.ndarray
@@ -69,6 +87,7 @@ class Summary:
     information_gain: np.ndarray
     spread: np.ndarray
     log_likelihood: np.ndarray | Any = None  # None without labels; who gave labels need not ask
+    disagreement: np.ndarray | Any = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -78,13 +97,61 @@ class Summary:
     @staticmethod
     def joined(parts: Iterable[Summary]) -> Summary:
         """The summary of all rows from those of some rows each, in order."""
+        parts = list(parts)
         columns = zip(*([getattr(part, f.name) for f in fields(Summary)] for part in parts), strict=True)
         joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
-        return Summary(*joined)
+        if not isinstance(parts[0], MeasuredSummary):
+            return Summary(*joined)
+        several = [part.measured for part in parts if isinstance(part, MeasuredSummary)]
+        measured = {name: np.concatenate([m[name] for m in several]) for name in several[0]}
+        return MeasuredSummary(**vars(Summary(*joined)), measured=measured)
+
+    @staticmethod
+    def of_members(members: Sequence[Summary], outcome: Outcome) -> Summary:
+        """The summary of an average over members, from that of each on the same rows.
+
+        What is about absence is the average of what each member says: a draw is compared with its own
+        member's prediction, since latents of different members have nothing in common.
+
+        >>> yes, no = (summarise_draws(torch.eye(2)[[c, c]][:, None]) for c in (0, 1))  # certain, and opposed
+        >>> both = Summary.of_members([yes, no], Categorical(2))
+        >>> both.prediction, both.impact, both.disagreement
+        (array([[0.5, 0.5]]), array([0.]), array([0.5]))
+        """
+
+        def mean(name: str) -> np.ndarray:
+            return np.mean([getattr(member, name) for member in members], axis=0)
+
+        prediction = mean("prediction")
+        likelihood = None
+        if members[0].log_likelihood is not None:
+            likelihood = logsumexp([m.log_likelihood for m in members], axis=0) - np.log(len(members))
+        summary = Summary(
+            prediction=prediction,
+            impact=mean("impact"),
+            impact_se=np.sqrt(np.square([m.impact_se for m in members]).sum(0)) / len(members),
+            flip=mean("flip"),
+            information_gain=mean("information_gain"),
+            spread=mean("spread"),
+            log_likelihood=likelihood,
+            disagreement=np.mean([outcome.distance(m.prediction, prediction) for m in members], axis=0),
+        )
+        if not isinstance(members[0], MeasuredSummary):
+            return summary
+        several = [member.measured for member in members if isinstance(member, MeasuredSummary)]
+        measured = {name: np.mean([m[name] for m in several], axis=0) for name in several[0]}
+        return MeasuredSummary(**vars(summary), measured=measured)
+
+
+@dataclass(frozen=True)
+class MeasuredSummary(Summary):
+    """A summary with what else was asked of the draws in ``measures``: arrays ``[N, ...]`` by name."""
+
+    measured: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def summarise(
-    model: Story,
+    model: Story | Members,
     x: Modalities | Representations,
     y: Tensor | None = None,
     *,
@@ -93,13 +160,14 @@ def summarise(
     seed: int = 0,
     about: Iterable[str] | Mapping[str, np.ndarray] | None = None,
     max_cells: int = 2**16,
+    measures: Mapping[str, Measure] | None = None,
 ) -> Summary:
     """Average the predictions of ``x`` over the latents, and measure how they vary.
 
     Parameters
     ----------
     model
-        A `PrimoModel`.
+        A `PrimoModel`, or `Members`, of each of which K draws are made.
     y
         Labels of the N rows as the model takes them, for their likelihood.
     num_samples
@@ -111,28 +179,42 @@ def summarise(
         ones: names, or modality to booleans ``[N]``; None: all.
     max_cells
         Rows times draws worked on at a time; it bounds memory.
+    measures
+        What else to keep of the draws, by name; see `Measure`.
     """
+    if isinstance(model, Members):
+        settings: dict[str, Any] = {"num_samples": num_samples, "kind": kind, "max_cells": max_cells}
+        settings["measures"] = measures
+        seeds = (seed_of_member(seed, member) for member in range(len(model)))
+        about = about if about is None or isinstance(about, Mapping) else tuple(about)
+        parts = [
+            summarise(m, x, y, seed=s, about=about, **settings) for m, s in zip(model, seeds, strict=True)
+        ]
+        return Summary.of_members(parts, model.outcome)
     if about is not None and not isinstance(about, Mapping):
         about = dict.fromkeys(about, np.ones(len(x), bool))
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
-        points = _points(model, columns, num_samples, kind, seed)
-        held_points = _held_points(points, seed)
-        # Few enough rows that the predictions of all their draws can be held: V needs their average first.
-        held = HELD // (num_samples * model.outcome.prediction_size)
-        rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
-        parts = []
-        for start in range(0, len(x), rows):
+    points = _points(model, columns, num_samples, kind, seed)
+    held_points = _held_points(points, seed)
+    # Few enough rows that the predictions of all their draws can be held: V needs their average first.
+    held = HELD // (num_samples * model.outcome.prediction_size)
+    rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
+    parts = []
+    for start in range(0, len(x), rows):
+        with _evaluated(model):  # of these rows alone: other threads predict in between
             h = encode(model, x[start : start + rows])
             if about is not None:
                 h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
             labels = None if y is None else y[start : start + rows]
-            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells))
+            at = slice(start, start + len(h))
+            asked = {name: partial(_of_rows, measure, at) for name, measure in (measures or {}).items()}
+            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells, asked))
     return Summary.joined(parts)
 
 
 def summarise_until(
-    model: Story, x: Modalities, tolerance: float, *, num_samples: int, **settings: Any
+    model: Story | Members, x: Modalities, tolerance: float, *, num_samples: int, **settings: Any
 ) -> Summary:
     """`summarise`, with draws doubled for the rows whose standard error of V is above ``tolerance``.
 
@@ -145,11 +227,10 @@ def summarise_until(
     while (rows := np.flatnonzero(~(summary.impact_se <= tolerance))).size:
         num_samples *= 2
         if num_samples > MAX_SAMPLES:
-            warnings.warn(
+            warn(
                 f"{len(rows)} of {len(x)} rows have a standard error above {tolerance} (the largest: "
                 f"{summary.impact_se.max():.2g}) with {num_samples // 2} draws. Raise the tolerance.",
                 ToleranceWarning,
-                stacklevel=4,
             )
             break
         better = summarise(model, x[rows], num_samples=num_samples, **settings)
@@ -165,6 +246,7 @@ def summarise_draws(
     log_p: Tensor | None = None,
     absent: Tensor | None = None,
     mixed: Tensor | None = None,
+    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
 ) -> Summary:
     """The same from draws at hand: predictions ``[K, N, Q]``, of which each eighth is a replicate.
 
@@ -194,10 +276,14 @@ def summarise_draws(
     distance = outcome.distance(p, mean)  # [K, N]
     gain = outcome.entropy(mean) - outcome.entropy(p).mean(0)
     flip, spread = _flips(outcome, p, mean), distance.mean(0)
+    centre = mean[None]
     if mixed is not None and mixed.any():
         within = torch.cat([part.mean(0).expand_as(part) for part in p[:, mixed].split(sizes)])
         distance[:, mixed] = outcome.distance(p[:, mixed], within)
         gain[mixed] = (outcome.entropy(within) - outcome.entropy(p[:, mixed])).mean(0)
+        if measures:
+            centre = centre.repeat(len(p), 1, 1)
+            centre[:, mixed] = within
     impact = distance.mean(0)
     replicates = torch.stack([part.mean(0) for part in distance.split(sizes)])
     alone = len(replicates) == 1
@@ -208,7 +294,14 @@ def summarise_draws(
     likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
     parts = outcome.normalise(mean), *about_absence, spread
     columns: list[Any] = [*(t.cpu().numpy() for t in parts), likelihood]
-    return Summary(*columns)
+    if not measures:
+        return Summary(*columns)
+    measured = {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
+    return MeasuredSummary(**vars(Summary(*columns)), measured=measured)
+
+
+def _of_rows(measure: Measure, rows: slice, p: Tensor, centre: Tensor) -> Tensor:
+    return measure(p, centre, rows)
 
 
 def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
@@ -221,13 +314,14 @@ def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
 
 @contextmanager
 def _evaluated(model: Story) -> Iterator[None]:
-    """The model in evaluation mode, and back in the mode that it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+    """The model in evaluation mode and for this thread alone, and back in the mode that it was in."""
+    with one_at_a_time():
+        was_training = model.training
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
 
 
 def _as_rows(booleans: np.ndarray, h: Representations) -> Tensor:
@@ -264,6 +358,7 @@ def _summarise_rows(
     held_points: Tensor,
     columns: Mapping[str, slice],
     max_cells: int,
+    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
 ) -> Summary:
     absent, known = model.something_absent(h), _known_latents(model, h)
     mixed = torch.stack(list(known.values())).any(0) if known else absent & False
@@ -277,7 +372,7 @@ def _summarise_rows(
         if y is not None:
             log_ps.append(model.outcome.distribution(parameters).log_prob(y))
     log_p = torch.cat(log_ps) if y is not None else None
-    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed)
+    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed, measures)
 
 
 @torch.no_grad()
@@ -298,11 +393,12 @@ def stream_draws(
     sites = tuple(sites)
     with _evaluated(model):
         columns = noise_columns(model, encode(model, x[:1]))
-        points = _points(model, columns, num_samples, kind, seed)
-        held_points = _held_points(points, seed)
-        rows = max(1, max_cells // num_samples)
-        for start in range(0, len(x), rows):
+    points = _points(model, columns, num_samples, kind, seed)
+    held_points = _held_points(points, seed)
+    rows = max(1, max_cells // num_samples)
+    for start in range(0, len(x), rows):
+        with _evaluated(model):
             h = encode(model, x[start : start + rows])
             held = held_points, _known_latents(model, h)
             drawn = draw(model, h, points, sites, columns=columns, held=held)
-            yield {site: values.cpu().numpy() for site, values in drawn.items()}
+        yield {site: values.cpu().numpy() for site, values in drawn.items()}

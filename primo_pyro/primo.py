@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from primo_pyro.diagnosis import diagnose, warn_of_failures
 from primo_pyro.door import align_labels
+from primo_pyro.ensemble import VALIDATION_SAMPLES, EnsembleEstimator
 from primo_pyro.errors import LabelError, ModalityError
-from primo_pyro.estimator import NetworkEstimator
+from primo_pyro.guarantees import Guarantees
 from primo_pyro.labels import labels_of
+from primo_pyro.lifecycle import forget, require_fitted
+from primo_pyro.members import members_of, seed_of_member
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import (
+    NUM_SAMPLES,
+    AnyOf,
+    Is,
+    Modules,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+    check_parameter,
+    check_parameters,
+)
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
 from primo_pyro.program.encoders import Encoders, Representations, encoders_for
@@ -28,15 +41,13 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
-from primo_pyro.questions import Asked, ImpactQuestions
+from primo_pyro.questions import Asked
 
 __all__ = ["PrimoEstimator"]
 
-VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
-
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class PrimoEstimator(ImpactQuestions, NetworkEstimator):
+class PrimoEstimator(Guarantees, EnsembleEstimator):
     """Predicts from whatever modalities are present, and says what the absent ones would change.
 
     Parameters
@@ -59,7 +70,7 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     draws
         ``"sobol"`` or ``"independent"``.
     **others
-        See `primo_pyro.estimator.NetworkEstimator`.
+        See `primo_pyro.ensemble.EnsembleEstimator` and `primo_pyro.estimator.NetworkEstimator`.
 
     Attributes
     ----------
@@ -78,6 +89,16 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
     elbo: str | None = None
     num_samples: int = 256
     draws: str = "sobol"
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "encoders": Modules(),
+        "latent_dim": Whole(1, 4096),
+        "gamma": Real(0, above=True),
+        "objective": AnyOf(OneOf("calibrated", "paper"), Is(Objective)),
+        "elbo": AnyOf(OneOf(None), Objective.parameter_ranges["elbo"]),
+        "num_samples": NUM_SAMPLES,
+        "draws": OneOf("sobol", "independent"),
+    }
 
     # --- Programs ----------------------------------------------------------------------------------------
 
@@ -125,7 +146,8 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         ModalityError, LabelError
             Where the programs and the rows do not fit together.
         """
-        self._forget()
+        check_parameters(self)
+        forget(self)
         self.seed_ = self._draw_seed()
         x, _ = self._learn_rows(x, y)
         expected = self.labels_.make(self._outcome_class())
@@ -154,13 +176,59 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         objective = Objective.named(self.objective) if isinstance(self.objective, str) else self.objective
         return objective if self.elbo is None else replace(objective, elbo=self.elbo)
 
+    def _further_fixed(self) -> dict[str, object]:
+        """What the guide was made with; the rest of an objective may change before a warm start."""
+        return {"propose_from_prior of the objective": self._objective().propose_from_prior}
+
     def _build(self, x: Modalities) -> None:
+        made = [self._built(x) for _ in range(self.members)]
+        self._take_over([model for model, _ in made], [guide for _, guide in made])
+
+    def _built(self, x: Modalities) -> tuple[PrimoModel, PrimoGuide]:
         encoder = encoders_for(x, self.encoders, self.hidden_dim, self.dropout)
         model, guide = self.make_programs(encoder, self.labels_.make(self._outcome_class()))
         self._check_roles(model, x)
-        self.model_, self.guide_ = model.to(self._device()), guide.to(self._device())
+        return model.to(self._device()), guide.to(self._device())
 
     # --- Training ----------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: RowsLike,
+        y: ArrayLike,
+        validation: tuple[RowsLike, ArrayLike] | tuple[RowsLike, ArrayLike, ArrayLike] | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train on rows ``x`` with labels ``y`` ``[N]``.
+
+        Parameters
+        ----------
+        x
+            `Modalities`, a mapping of blocks, or an array ``[N, F]`` (one modality named ``"x"``).
+        y
+            One label a row.
+        validation
+            Rows and labels that choose the epoch, in place of ``validation_fraction``; and, as a third, what
+            each of them counts.
+        groups
+            A value a row, as the patient's name: rows of one group are trained on or held out together.
+        sample_weight
+            What each row counts ``[N]``, in all terms of the objective and in the choice of the epoch: a row
+            of weight 2 counts as two alike. Only ratios matter: the mean is set to 1.
+
+        Raises
+        ------
+        ModalityError, LabelError, RowError
+            For whatever cannot be trained on, before training starts.
+
+        Warns
+        -----
+        FewRowsWarning
+            Where no validation row has one of the classes.
+        """
+        return self._fit(x, y, validation, groups, sample_weight)
 
     @property
     def warm_up(self) -> float:
@@ -168,16 +236,6 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
 
     def _make_loss(self) -> nn.Module:
         return Loss(self.model_, self.guide_, objective=self._objective())
-
-    def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
-    ) -> None:
-        self.__dict__.pop("impact_calibrators_", None)  # they belong to the parameters of before
-        super()._train(x, y, x_val, y_val, warm=warm)
-        self.diagnosis_ = diagnose(
-            self.model_, x, y, x_val, y_val, num_samples=VALIDATION_SAMPLES, seed=self.seed_
-        )
-        warn_of_failures(self.diagnosis_, stacklevel=3)
 
     @torch.no_grad()
     def _validation_scores(self, x: Modalities, y: np.ndarray) -> dict[str, np.ndarray]:
@@ -242,16 +300,26 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         about = self._optional_names(modality)
         labels = None
         if y is not None:
-            labels = torch.as_tensor(self.labels_.encode(align_labels(x, y)), device=self._device())
+            labels = torch.as_tensor(self.labels_.encode(align_labels(x, y)), device=self._place())
         return summarise(self.model_, x, labels, **self._drawn(num_samples), about=about)
 
+    def _place(self) -> torch.device:
+        """The device on which the networks are, whatever ``device`` has been set to since."""
+        return next(self.model_.parameters()).device
+
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
-        return {"num_samples": num_samples or self.num_samples, "kind": self.draws, "seed": self.seed_}
+        num_samples = self.num_samples if num_samples is None else num_samples
+        check_parameter("num_samples", num_samples, NUM_SAMPLES)
+        check_parameter("draws", self.draws, self.parameter_ranges["draws"])
+        return {"num_samples": int(num_samples), "kind": self.draws, "seed": self.seed_}
 
     # --- Single draws ------------------------------------------------------------------------------------
 
     def sample_latents(self, x: RowsLike, num_samples: int | None = None) -> np.ndarray:
         """Latents ``[K, N, d]`` of single draws, those of all optional modalities side by side.
+
+        With several members, K of each, one member after another: ``[M K, N, d]``. Latents of different
+        members have nothing in common.
 
         Raises
         ------
@@ -261,29 +329,50 @@ class PrimoEstimator(ImpactQuestions, NetworkEstimator):
         x = self._as_known_rows(x)
         self._require_optional()
         sites = [f"z_{name}" for name in self.model_.latents]
-        drawn = stream_draws(self.model_, x, sites, **self._drawn(num_samples))
-        return np.concatenate([np.concatenate([part[s] for s in sites], axis=2) for part in drawn], axis=1)
+        drawn = ([part[s] for s in sites] for part in self._stream(x, sites, num_samples))
+        return np.concatenate([np.concatenate(part, axis=2) for part in drawn], axis=1)
 
     def sample_predictions(self, x: RowsLike, num_samples: int | None = None) -> np.ndarray:
-        """Predictions ``[K, N, Q]`` under single draws; their average is the prediction."""
+        """Predictions ``[K, N, Q]`` under single draws; their average is the prediction.
+
+        With several members, K of each, one member after another: ``[M K, N, Q]``.
+        """
         x = self._as_known_rows(x)
-        outcome = self.model_.outcome
-        like: dict[str, Any] = {"dtype": torch.float64, "device": self._device()}
-        with torch.no_grad():
-            parts = [outcome.predict(torch.as_tensor(p, **like)) for p in self._parameters(x, num_samples)]
-        return torch.cat(parts, dim=1).cpu().numpy()
+        like: dict[str, Any] = {"dtype": torch.float64, "device": self._place()}
+        models, parts = members_of(self.model_), []
+        for member, model in enumerate(models):
+            one = self if len(models) == 1 else self._member(member, fitted=True)
+            with torch.no_grad():
+                drawn = (torch.as_tensor(p, **like) for p in one._parameters(x, num_samples))
+                parts.append(torch.cat([model.outcome.predict(p) for p in drawn], dim=1).cpu().numpy())
+        return np.concatenate(parts)
 
     def _parameters(self, x: Modalities, num_samples: int | None = None) -> Iterator[np.ndarray]:
         """Parameters ``[K, n, P]`` of the label's law under the draws of a few rows at a time."""
         site = self.model_.outcome.parameters_site
-        stream = stream_draws(self.model_, x, [site], **self._drawn(num_samples))
-        return (part[site] for part in stream)
+        return (part[site] for part in self._stream(x, [site], num_samples))
+
+    def _stream(
+        self, x: Modalities, sites: Sequence[str], num_samples: int | None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Sites ``[K, n, ...]`` of the draws of a few rows at a time, those of members one after another."""
+        drawn, own, models = self._drawn(num_samples), self.model_.outcome, members_of(self.model_)
+        streams = [
+            stream_draws(model, x, sites, **drawn | {"seed": seed_of_member(drawn["seed"], member)})
+            for member, model in enumerate(models)
+        ]
+        for parts in zip(*streams, strict=True):
+            for part, model in zip(parts, models, strict=True):
+                if own.parameters_site in part and model.outcome is not own:
+                    values = part[own.parameters_site]
+                    part[own.parameters_site] = own.carried_over(values, model.outcome)
+            yield {site: np.concatenate([part[site] for part in parts]) for site in sites}
 
     # --- Saving ------------------------------------------------------------------------------------------
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the fitted estimator to a folder, without pickle; see `primo_pyro.persistence`."""
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         save_estimator(self, folder)
 
     @classmethod

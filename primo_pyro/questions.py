@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, overload
@@ -10,19 +9,21 @@ from typing import Any, Self, overload
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import ImpactCalibrator
-from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
+from primo_pyro.analysis.impact import Revealed, by_row, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
-from primo_pyro.errors import CostError, FewRowsWarning, ModalityError
+from primo_pyro.errors import CostError, FewRowsWarning, ModalityError, warn
 from primo_pyro.estimator import ModalityEstimator
+from primo_pyro.hiding import hide_then_reveal
+from primo_pyro.lifecycle import require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.prediction import Summary, summarise, summarise_until
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["EACH", "Asked", "ImpactQuestions", "labelled"]
+__all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of", "labelled"]
 
 Asked = str | Iterable[str] | None  # a modality, a set of them, or None: all that is absent
 EACH = "each"
@@ -84,13 +85,12 @@ class ImpactQuestions(ModalityEstimator):
             Where so many draws are not enough for the tolerance.
         """
         x = self._as_known_rows(x)
+        if tolerance is not None:
+            check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
-            frame = pd.concat(parts, keys=self.optional_, names=["modality", "row"]).reset_index()
-            columns = ["row", "modality", *parts[0].columns]
-            order = np.argsort(frame["row"].to_numpy(), kind="stable")
-            return labelled(frame.loc[order, columns].reset_index(drop=True), x)
+            of_each = {m: self._impact_of(x, (m,), tolerance) for m in self.optional_}
+            return by_row(of_each, x.row_labels)
         frame = self._impact_of(x, self._optional_names(modality), tolerance)
         return frame.set_axis(x.row_labels)
 
@@ -106,6 +106,10 @@ class ImpactQuestions(ModalityEstimator):
         if frame is None or not rows.all():
             like = self._drawn_impact(x[:1], (), None) if frame is None else frame
             every = pd.DataFrame(0.0, index=np.arange(len(x)), columns=like.columns)
+            if "disagreement" in like:  # whatever is absent
+                every.loc[~rows, "disagreement"] = self._drawn_impact(x[~rows], (), None)[
+                    "disagreement"
+                ].array
             if frame is not None:
                 every.loc[rows] = frame.to_numpy()
             frame = every
@@ -132,7 +136,8 @@ class ImpactQuestions(ModalityEstimator):
         x
             Rows in which the modality is present. What else is absent stays absent.
         modality
-            The modality to hide, or a set of them; None: all optional ones that a row has.
+            The modality to hide, or a set of them; None: all optional ones that a row has. V is about what
+            was hidden of the row, and not about what else it lacks.
 
         Returns
         -------
@@ -154,37 +159,9 @@ class ImpactQuestions(ModalityEstimator):
         """What is predicted of rows without and with modalities that they have."""
         self._require_optional()
         names = self._optional_names(modality)
-        if names is None:
-            hidden = {m: x.present[m] for m in self.optional_}
-            without = int((~np.any(list(hidden.values()), axis=0)).sum())
-            if without:
-                raise ModalityError(
-                    f"{without} of {len(x)} rows have none of the optional modalities ({', '.join(hidden)}); "
-                    "expected rows with something to hide. Write x = estimator.read(x), and pass "
-                    f"x[{' | '.join(f'x.present[{m!r}]' for m in hidden)}], and their labels."
-                )
-        else:
-            hidden = {m: np.ones(len(x), bool) for m in names}
-            for name in names:
-                absent = len(x) - int(x.present[name].sum())
-                if absent:
-                    raise ModalityError(
-                        f"Modality {name!r} is absent in {absent} of {len(x)} rows; expected rows that have "
-                        "it. Write x = estimator.read(x), and pass "
-                        f"x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
-                    )
-        missing = x
-        for name, rows in hidden.items():
-            missing = missing.drop(name, where=rows)
-        # Not by self.summarise: rows of our own making are no surprise to warn of.
-        before, after = (summarise(self.model_, rows, **self._drawn()) for rows in (missing, x))
-        if x.select(*self.optional_).complete.all() and names in (None, self.optional_):
-            return Revealed(before.prediction, after.prediction, before, after.spread)
-        impact = summarise(self.model_, missing, **self._drawn(), about=hidden)
-        remaining = summarise(self.model_, x, **self._drawn(), about=())
-        return Revealed(before.prediction, after.prediction, impact, remaining.spread)
+        return hide_then_reveal(self.model_, x, self.optional_, names, self._drawn())
 
-    def calibrate_impact(self, x: RowsLike, y: object = None, modality: Asked = None) -> Self:
+    def calibrate_impact(self, x: RowsLike | None = None, y: object = None, modality: Asked = None) -> Self:
         """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
 
         A monotone map from V to the realised change (`primo_pyro.analysis.calibration.ImpactCalibrator`) is
@@ -195,7 +172,8 @@ class ImpactQuestions(ModalityEstimator):
         ----------
         x
             Rows that were not trained on; some hundreds at least. For each modality those that have it serve;
-            what else is absent stays absent.
+            what else is absent stays absent. None: training rows, each by the member that held it out; with
+            several members ``fit`` has done so already.
         y
             Not looked at: predictions before and after are compared with each other, not with labels.
         modality
@@ -205,17 +183,20 @@ class ImpactQuestions(ModalityEstimator):
         Raises
         ------
         ModalityError
-            Where no row has the modality, or nothing is optional.
+            Where no row has the modality, nothing is optional, or no rows are given and none were held out.
 
         Warns
         -----
         FewRowsWarning
             Where fewer than 50 rows have it.
         """
-        check_is_fitted(self, "model_")
+        require_fitted(self)
         self._require_optional()
-        x = self._as_known_rows(x)
         names = self._optional_names(modality)
+        if x is None:
+            self.impact_calibrators_ = self._out_of_fold_calibrators(names)
+            return self
+        x = self._as_known_rows(x)
         calibrators = dict(getattr(self, "impact_calibrators_", {})) if names is not None else {}
         sets = [names] if names is not None else [(m,) for m in self.optional_]
         for about in sets:
@@ -236,15 +217,11 @@ class ImpactQuestions(ModalityEstimator):
             raise ModalityError(
                 f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
             )
-        if len(x) < FEW_ROWS:
-            warnings.warn(
-                f"Few rows have {what}: {len(x)}; expected some hundreds. The expected change of so few is "
-                "mostly chance. Pass more rows that have it.",
-                FewRowsWarning,
-                stacklevel=3,
-            )
-        gap = impact_gap(self._reveal(x, about), self.model_.outcome)
-        return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
+        return calibrator_of(impact_gap(self._reveal(x, about), self.model_.outcome), what)
+
+    @abstractmethod
+    def _out_of_fold_calibrators(self, names: tuple[str, ...] | None) -> dict[str | None, ImpactCalibrator]:
+        """What V has meant on training rows, each by the member that held it out."""
 
     def _with_expected_change(
         self,
@@ -302,7 +279,13 @@ class ImpactQuestions(ModalityEstimator):
             Where nothing is absent, or a set names what is not optional.
         """
         x = self._as_known_rows(x)
-        asked = [(m,) for m in self.optional_] + [self._optional_names(names) for names in sets]
+        if isinstance(sets, str) or not isinstance(sets, Iterable):
+            raise ModalityError(
+                f"sets is {sets!r:.60}; expected sets of names of modalities. Write, for example, "
+                "sets=[('image', 'sound')]."
+            )
+        asked: list[tuple[str, ...]] = [(m,) for m in self.optional_]
+        asked += [self._optional_names(() if names is None else names) for names in sets]
         absent = {
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
         }
@@ -419,6 +402,11 @@ class ImpactQuestions(ModalityEstimator):
         """Names in the order of ``optional_``; None stays None."""
         if modality is None:
             return None
+        if not isinstance(modality, str | Iterable):
+            raise ModalityError(
+                f"modality is {modality!r}; expected a name, several names, or None. Name one of "
+                f"{list(self.optional_)}."
+            )
         names = (modality,) if isinstance(modality, str) else tuple(modality)
         for name in names:
             if name not in self.optional_:
@@ -432,6 +420,23 @@ class ImpactQuestions(ModalityEstimator):
 def _key(about: tuple[str, ...]) -> str:
     """Of a set in ``impact_calibrators_``."""
     return " + ".join(about)
+
+
+def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
+    """From the frame of `primo_pyro.analysis.impact.impact_gap` of rows that have ``what``.
+
+    Warns
+    -----
+    FewRowsWarning
+        Where they are fewer than 50.
+    """
+    if len(gap) < FEW_ROWS:
+        warn(
+            f"Few rows have {what}: {len(gap)}; expected some hundreds. The expected change of so few is "
+            "mostly chance. Pass more rows that have it.",
+            FewRowsWarning,
+        )
+    return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
 
 
 def labelled(frame: pd.DataFrame, x: Modalities) -> pd.DataFrame:

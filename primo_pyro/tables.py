@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.blocks import check_name
 from primo_pyro.columns import NA_VALUES, Column, learn_column, missing_cells
-from primo_pyro.errors import ModalityError, TableWarning
+from primo_pyro.errors import ModalityError, TableWarning, warn
 from primo_pyro.identity import listed
 from primo_pyro.modalities import Modalities
 from primo_pyro.table_files import as_frame, read_table
@@ -129,11 +128,10 @@ class TableReader(BaseEstimator):
                     f"Leave {name!r} out of blocks, or add columns."
                 )
         if left_out:
-            warnings.warn(
+            warn(
                 f"{len(left_out)} columns are left out: {', '.join(left_out[:8])}"
                 f"{', ...' if len(left_out) > 8 else ''}. Take them out of blocks to read this no more.",
                 TableWarning,
-                stacklevel=2,
             )
         self.columns_: dict[str, list[Column]] = columns
         self._lines: list[dict[str, Any]] = self._lines_of(frame, columns, {})

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
-import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,11 +21,14 @@ from pyro import poutine
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from primo_pyro.errors import CheckpointError, TrainingError
+from primo_pyro.checkpoints import damaged, fingerprint, read_checkpoint, remove_checkpoint, write_checkpoint
+from primo_pyro.errors import PrimoError, TrainingError
+from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities
+from primo_pyro.parameters import AnyOf, OneOf, Range, Real, Whole, as_python, check_parameters
 from primo_pyro.program.loss import Loss, LossParts
 
-__all__ = ["Average", "Schedule", "State", "WarmUp", "train"]
+__all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train"]
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,59 @@ class Schedule:
     steps, fewer at first; with 0, those of the last step. Kept is the latest epoch whose validation loss is
     not above the smallest one by more than a standard error of the difference, row by row: what few rows
     cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
+    Without a ``batch_size`` it is that of `batch_size_for`.
+
+    Raises
+    ------
+    ParameterError
+        Where a number is out of its range.
+
+    Examples
+    --------
+    >>> Schedule(learning_rate=-1.0)
+    Traceback (most recent call last):
+        ...
+    primo_pyro.errors.ParameterError: learning_rate is -1.0; expected a finite number above 0. Set it to such
+    a value.
     """
 
     max_epochs: int = 60
-    batch_size: int = 128
+    batch_size: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
     patience: int | None = 15
     averaging: float = 0.99
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "max_epochs": Whole(0),  # none: the networks as they were drawn
+        "batch_size": AnyOf(OneOf(None), Whole(1)),
+        "learning_rate": Real(0, above=True),
+        "weight_decay": Real(0),
+        "clip_norm": Real(0, math.inf, above=True),
+        "patience": AnyOf(OneOf(None), Whole(1)),
+        "averaging": Real(0, 1, below=True),
+    }
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+        for name in self.parameter_ranges:  # JSON does not know NumPy's numbers
+            object.__setattr__(self, name, as_python(getattr(self, name)))
+
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def batch_size_for(rows: int) -> int:
+    """Rows in a batch where none are given: a power of two from 16 to 512, for some 50 to 100 steps an epoch.
+
+    Few rows are not seen in a handful of steps, and many do not take more steps than they need.
+
+    >>> [batch_size_for(rows) for rows in (300, 2_000, 9_000, 30_000, 1_000_000)]
+    [16, 32, 128, 512, 512]
+    """
+    return int(2 ** np.clip(round(math.log2(max(rows, 1) / 64)), 4, 9))
 
 
 @dataclass
@@ -82,7 +123,8 @@ class Average:
 
     def __init__(self, loss: nn.Module, decay: float):
         self.decay, self.steps = decay, 0
-        self.parameters = [p.detach() for p in loss.parameters()]  # the same memory
+        self.trained = list(loss.parameters())
+        self.parameters = [p.detach() for p in self.trained]  # the same memory
         self.values = [p.clone() for p in self.parameters]
 
     def update(self) -> None:
@@ -107,12 +149,14 @@ def train(
     x: Modalities,
     y: np.ndarray,
     *,
+    weights: np.ndarray | None = None,
     schedule: Schedule,
     seed: int,
     warm_up: float = 0.0,
     score: Callable[[], Mapping[str, float | np.ndarray]] | None = None,
     callbacks: Sequence[Callable[[dict[str, float]], object]] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    scored_on: object = None,
     verbose: int = 0,
 ) -> pd.DataFrame:
     """Minimise a loss; it is changed in place and ends at the averaged parameters of one epoch.
@@ -124,6 +168,8 @@ def train(
         rule, one of Pyro's ELBO modules.
     x, y
         Training rows, and labels ``[N]`` as the loss takes them.
+    weights
+        What each row counts ``[N]``, passed to the loss as a third argument; None: all the same.
     seed
         Decides the order of rows and every draw.
     warm_up
@@ -137,6 +183,8 @@ def train(
     checkpoint
         File that is written after every epoch and removed at the end. Where it exists already,
         training continues from it, and reaches the parameters that an uninterrupted run would have reached.
+    scored_on
+        What ``score`` looks at, so that a checkpoint of other validation rows is recognised.
 
     Returns
     -------
@@ -147,18 +195,52 @@ def train(
     Raises
     ------
     TrainingError
-        At the first loss that is not finite, naming the part.
+        At the first loss that is not finite, naming the part; where a step leaves a parameter that is not, or
+        the validation loss is not.
     CheckpointError
-        Where the checkpoint belongs to other settings or rows.
+        Where the checkpoint is damaged, or belongs to other settings or rows, or cannot be written.
     """
+    with one_at_a_time():
+        return _train(
+            loss,
+            x,
+            y,
+            schedule,
+            seed,
+            warm_up,
+            score,
+            callbacks,
+            None if checkpoint is None else Path(checkpoint),
+            scored_on,
+            verbose,
+            weights,
+        )
+
+
+def _train(
+    loss: nn.Module,
+    x: Modalities,
+    y: np.ndarray,
+    schedule: Schedule,
+    seed: int,
+    warm_up: float,
+    score: Callable[[], Mapping[str, float | np.ndarray]] | None,
+    callbacks: Sequence[Callable[[dict[str, float]], object]],
+    checkpoint: Path | None,
+    scored_on: object,
+    verbose: int,
+    weights: np.ndarray | None,
+) -> pd.DataFrame:
     device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
-    # foreach gives the numbers of the default, in less time.
-    optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, foreach=True)
+    counts = None if weights is None else torch.as_tensor(weights, dtype=torch.float, device=device)
+    optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, fused=True)
     average = Average(loss, schedule.averaging)
     state = State()
-    identity = json.dumps([asdict(schedule), seed, warm_up, *_fingerprint(loss, x, y)])
-    if checkpoint is not None and Path(checkpoint).exists():
+    identity: dict[str, str] = {}
+    if checkpoint is not None:
+        read = {"rows": x, "labels": y, "weights": weights, "validation rows": scored_on}
+        identity = fingerprint(loss, read, [asdict(schedule), seed, warm_up])
         state = _resume(checkpoint, identity, loss, average, optimiser)
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
@@ -170,13 +252,19 @@ def train(
     ):
         # Frozen parameters of an encoder are not registered, which is as intended.
         warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
+        # What Pyro warns of here is a TrainingError a moment later.
+        warnings.filterwarnings("ignore", "Encountered (NaN|[+-]?inf)", UserWarning)
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
-            row = _run_epoch(loss, average, x, labels, optimiser, schedule, warm_up, state.epoch)
+            with _told_of_divergence(loss, schedule, state.epoch + 1):
+                row = _run_epoch(loss, average, x, labels, counts, optimiser, schedule, warm_up, state.epoch)
+                _require_finite(loss, schedule, state.epoch + 1)
             state.epoch += 1
             with average.in_place():
-                scores = score() if score else {}
+                with _told_of_divergence(loss, schedule, state.epoch):
+                    scores = score() if score else {}
+                _require_finite_scores(scores, schedule, state.epoch)
                 if _is_as_good(state, scores.get("val_log_loss")):
                     state.kept_epoch = state.epoch
                     state.kept_parameters = copy.deepcopy(loss.state_dict())
@@ -193,7 +281,7 @@ def train(
         loss.load_state_dict(state.kept_parameters)
     loss.eval()
     if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     return pd.DataFrame(state.history)
 
 
@@ -202,6 +290,7 @@ def _run_epoch(
     average: Average,
     x: Modalities,
     labels: Tensor,
+    counts: Tensor | None,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     warm_up: float,
@@ -209,8 +298,9 @@ def _run_epoch(
 ) -> dict[str, float]:
     loss.train()
     # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
-    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / schedule.batch_size))
-    sums: dict[str, Tensor] = {}
+    size = schedule.batch_size or batch_size_for(len(x))
+    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / size))
+    of_steps: dict[str, list[Tensor]] = {}
     for step, rows in enumerate(batches):
         progress = (epoch + step / len(batches)) / schedule.max_epochs
         strength = min(1.0, progress / warm_up) if warm_up else 1.0
@@ -219,25 +309,25 @@ def _run_epoch(
         if isinstance(loss, Loss):
             loss.strength = strength
         with LossParts() as reader, WarmUp(strength):
-            mean_loss = loss(x[rows], labels[rows]) / len(rows)
+            weights = () if counts is None else (counts[rows],)
+            mean_loss = loss(x[rows], labels[rows], *weights) / len(rows)
         terms = loss.parts if isinstance(loss, Loss) else {}
         parts = {"loss": mean_loss.detach(), **reader.parts, **terms}
         if not torch.isfinite(mean_loss):
             broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
-            raise TrainingError(
+            raise _diverged(
                 f"The loss became {mean_loss.item()} in epoch {epoch + 1}, step {step + 1} "
-                f"(not finite: {', '.join(broken) or 'the sum alone'}). Lower learning_rate (now "
-                f"{schedule.learning_rate:g}) or clip_norm (now {schedule.clip_norm:g}), and look for "
-                "extreme values in the inputs."
+                f"(not finite: {', '.join(broken) or 'the sum alone'})",
+                schedule,
             )
         optimiser.zero_grad()
         mean_loss.backward()
-        nn.utils.clip_grad_norm_(loss.parameters(), schedule.clip_norm)
+        nn.utils.clip_grad_norm_(average.trained, schedule.clip_norm)
         optimiser.step()
         average.update()
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0) + value * len(rows)
-    means = {name: (value / len(x)).item() for name, value in sums.items()}
+            of_steps.setdefault(name, []).append(value * len(rows))
+    means = {name: (torch.stack(values).sum() / len(x)).item() for name, values in of_steps.items()}
     return {**means, "learning_rate": schedule.rate((epoch + 1) / schedule.max_epochs)}
 
 
@@ -258,56 +348,101 @@ def _has_stopped(state: State, schedule: Schedule) -> bool:
     return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
 
 
-def _fingerprint(loss: nn.Module, x: Modalities, y: np.ndarray) -> list:
-    """Cheap to compute, and different for other networks, rows or labels."""
-    return [
-        repr(loss),
-        len(x),
-        {name: [list(x.values[name].shape), int(x.present[name].sum())] for name in x.names},
-        float((np.asarray(y, float).reshape(len(y), -1).T * (1 + np.arange(len(y)) % 997)).sum()),
-    ]
+# --- Divergence ------------------------------------------------------------------------------------------
+
+
+def _diverged(what: str, schedule: Schedule) -> TrainingError:
+    return TrainingError(
+        f"{what}; expected finite numbers. Lower learning_rate (now {schedule.learning_rate:g}) or clip_norm "
+        f"(now {schedule.clip_norm:g}), and look for extreme values in the inputs."
+    )
+
+
+def _broken_parameters(loss: nn.Module) -> list[str]:
+    """Names of the parameters that hold NaN or infinity."""
+    named = list(loss.named_parameters())
+    # A sum is finite where all is; one that is not may have overflowed, and is looked at entry by entry.
+    sums = torch.stack([p.detach().sum(dtype=torch.float64) for _, p in named])
+    if torch.isfinite(sums).all():
+        return []
+    return [name for name, p in named if not torch.isfinite(p.detach()).all()]
+
+
+def _require_finite(loss: nn.Module, schedule: Schedule, epoch: int) -> None:
+    """After the steps of an epoch: the loss of the last one says nothing of what it has led to."""
+    if broken := _broken_parameters(loss):
+        raise _diverged(
+            f"Parameters became NaN or infinite in epoch {epoch} ({', '.join(broken[:3])})", schedule
+        )
+
+
+def _require_finite_scores(scores: Mapping[str, float | np.ndarray], schedule: Schedule, epoch: int) -> None:
+    for name, values in scores.items():
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            raise _diverged(
+                f"{name} became NaN or infinite after epoch {epoch}, in {bad} of {np.size(values)} rows",
+                schedule,
+            )
+
+
+# How torch, Pyro and SciPy speak of numbers that are not finite.
+OF_NUMBERS = ("invalid values", "NaN", "nan", "infinit", "singular", "not positive", "underflow", "overflow")
+
+
+@contextmanager
+def _told_of_divergence(loss: nn.Module, schedule: Schedule, epoch: int) -> Iterator[None]:
+    """Errors that libraries raise at numbers that are not finite, as one of ours."""
+    try:
+        yield
+    except TrainingError:
+        raise
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        broken = _broken_parameters(loss)
+        if isinstance(error, PrimoError) or not (broken or any(word in str(error) for word in OF_NUMBERS)):
+            raise
+        names = ", ".join(broken[:3]) or "no parameter"
+        raise _diverged(
+            f"Training diverged in epoch {epoch} ({said:.200}; not finite: {names})", schedule
+        ) from error
+
+
+# --- Checkpoints -----------------------------------------------------------------------------------------
 
 
 def _save(
-    path: str | os.PathLike[str],
-    identity: str,
+    path: Path,
+    identity: Mapping[str, str],
     loss: nn.Module,
     average: Average,
     optimiser: torch.optim.Optimizer,
     state: State,
 ) -> None:
-    partial = Path(f"{path}.partial")
     content = {
-        "identity": identity,
         "parameters": loss.state_dict(),
         "average": (average.values, average.steps),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
     }
-    torch.save(content, partial)
-    os.replace(partial, path)  # a run that is killed here leaves the last complete checkpoint
+    write_checkpoint(path, identity, content)
 
 
 def _resume(
-    path: str | os.PathLike[str],
-    identity: str,
+    path: Path,
+    identity: Mapping[str, str],
     loss: nn.Module,
     average: Average,
     optimiser: torch.optim.Optimizer,
 ) -> State:
+    content = read_checkpoint(path, identity, next(loss.parameters()).device)
+    if content is None:
+        return State()
     try:
-        content = torch.load(path, weights_only=True)
-        if content["identity"] != identity:
-            raise CheckpointError(
-                f"{path} was written by a training with other settings or rows "
-                f"({content['identity']}) than this one ({identity}). Delete it, or name another file."
-            )
         loss.load_state_dict(content["parameters"])
         values, average.steps = content["average"]
         torch._foreach_copy_(average.values, values)
         optimiser.load_state_dict(content["optimiser"])
         return State(**content["state"])
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}). Delete it.") from error
+    except Exception as error:  # whatever content that does not fit may end in
+        raise damaged(path, error) from error

@@ -8,7 +8,7 @@ import torch
 
 from primo_pyro import PrimoClassifier
 from primo_pyro.data import make_null_modality
-from primo_pyro.diagnosis import collapse, diagnose, impact_stays, overfit, probe_losses
+from primo_pyro.diagnosis import Fitted, collapse, diagnose, impact_stays, overfit, probe_losses
 from primo_pyro.errors import CollapseWarning, OverfitWarning, PrimoWarning
 from primo_pyro.prediction import summarise
 from primo_pyro.program import Categorical, Multilabel, Normal, Ordinal, Outcome
@@ -112,7 +112,7 @@ def test_what_is_looked_at(optional, rows, lines):
     """Nothing without a latent; on few rows what was not checked; else training rows once, all for each."""
     model, _ = make_program(optional)
     x, y = make_rows(rows, optional, rate=0.0)
-    frame = diagnose(model.eval(), x, y, x, y, num_samples=8, seed=0)
+    frame = diagnose([Fitted(model.eval(), x, y, x, y)], num_samples=8, seed=0)
     assert len(frame) == lines
     assert set(frame["modality"]) - {" and ".join(optional)} == set(optional if len(optional) > 1 else ())
     assert frame["found"].isna().all() == (rows == 40 or not optional)
@@ -132,7 +132,7 @@ def test_every_outcome_is_looked_at(outcome, encode):
     model, _ = make_program(outcome=outcome)
     (x, y), (x_val, y_val) = make_rows(150, rate=0.2), make_rows(100, rate=0.0, seed=1)
     y, y_val = encode(y), encode(y_val)
-    frame = diagnose(model.eval(), x, y, x_val, y_val, num_samples=64, seed=0)
+    frame = diagnose([Fitted(model.eval(), x, y, x_val, y_val)], num_samples=64, seed=0)
     assert frame["check"].tolist() == ["overfit", "impact stays", "collapse"]
     assert np.isfinite(frame[["measured", "reference", "excess"]].to_numpy(float)).all()
     settings = {"num_samples": 64, "seed": 0}
@@ -173,7 +173,7 @@ def test_where_labels_do_not_vary_there_is_no_probe():
         (either, y, [*of_each, "collapse"]),
         (x, np.zeros_like(y), of_each),
     ):
-        frame = diagnose(model.eval(), rows, labels, x, y, num_samples=8, seed=0)
+        frame = diagnose([Fitted(model.eval(), rows, labels, x, y)], num_samples=8, seed=0)
         assert frame["check"].tolist() == ["overfit", *checks, *checks]
 
 
@@ -181,6 +181,8 @@ def test_modalities_that_are_all_optional():
     model, _ = make_program(("m", "n"), observed=())
     x, y = make_rows(100, ("m", "n"), observed=(), rate=0.3)
     frame = diagnose(
-        model.eval(), x, y, *make_rows(200, ("m", "n"), observed=(), rate=0.3), num_samples=8, seed=0
+        [Fitted(model.eval(), x, y, *make_rows(200, ("m", "n"), observed=(), rate=0.3))],
+        num_samples=8,
+        seed=0,
     )
     assert np.isfinite(frame[["measured", "reference", "excess"]].to_numpy(float)).all()

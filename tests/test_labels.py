@@ -115,9 +115,11 @@ def test_ordered_categories_keep_their_order_also_those_that_do_not_occur():
     assert OrderedLabels.learn(unordered).classes.tolist() == ["mild", "severe"]
 
 
-def test_every_class_keeps_a_training_row():
+def test_rows_of_each_class():
     labels = ClassLabels.learn(["a", "b", "c"])
-    assert labels.first_of_each(np.array([1, 1, 0, 2, 0])).tolist() == [True, False, True, True, False]
+    assert labels.classes_of(np.array([1, 1, 0])).T.tolist() == [[0, 0, 1], [1, 1, 0], [0, 0, 0]]
+    several = IndicatorLabels.learn([[1, 0], [0, 1]])
+    assert several.classes_of(np.array([[1.0, 1.0], [0.0, 1.0]])).tolist() == [[1, 1, 0, 0], [0, 1, 1, 0]]
 
 
 @pytest.mark.parametrize("kind", [ClassLabels, OrderedLabels])
@@ -243,7 +245,7 @@ def test_numbers_that_are_all_alike_keep_their_unit():
     labels = NumberLabels.learn([5.0] * 4)
     assert (labels.mean, labels.scale) == (5.0, 1.0)
     assert labels.encode([5.0, 6.0]).tolist() == [0.0, 1.0]
-    assert not labels.first_of_each(np.zeros(3)).any()
+    assert labels.classes_of(np.zeros(3)).shape == (3, 0)
 
 
 def test_what_no_numbers_are():

@@ -31,7 +31,7 @@ from primo_pyro.program import (
     noise_size,
     priors,
 )
-from primo_pyro.program.encoders import Standardise
+from primo_pyro.program.encoders import Prepared
 from primo_pyro.program.regulariser import regulariser
 from tests.conftest import make_program, make_rows
 
@@ -51,7 +51,7 @@ ENCODERS = {  # class: how one is made for six features a row, and the shape of 
     GRU: (lambda dropout: GRU(2, 8, 6, dropout=dropout), (5, 2)),
     LeNet: (lambda dropout: LeNet((1, 8, 8), 6, dropout=dropout), (1, 8, 8)),
 }
-NO_ENCODERS_OF_ONE_MODALITY = {Encoders, Standardise}
+NO_ENCODERS_OF_ONE_MODALITY = {Encoders, Prepared}
 
 every_encoder = pytest.mark.parametrize("cls", ENCODERS, ids=lambda cls: cls.__name__)
 
@@ -128,16 +128,6 @@ def test_an_encoder_is_chosen_by_shape_or_given_by_hand(cls):
         np.testing.assert_allclose(
             classifier.predict_proba(x)[:2], classifier.predict_proba(x[:2]), rtol=0, atol=5e-6
         )
-
-
-def test_standardising_is_measured_once_and_goes_with_the_network():
-    values = np.random.default_rng(0).normal([5.0, -3.0, 2.0], [10.0, 0.1, 0.0], (500, 3))
-    module = Standardise.from_rows(values)
-    out = module(torch.as_tensor(values, dtype=torch.float32))
-    torch.testing.assert_close(out.mean(0), torch.zeros(3), rtol=0, atol=1e-4)
-    torch.testing.assert_close(out.std(0, correction=0)[:2], torch.ones(2), rtol=0, atol=1e-4)
-    assert torch.isfinite(out).all()  # a constant keeps its scale
-    assert set(module.state_dict()) == {"mean", "scale"}
 
 
 def test_images_too_small_for_their_layers_are_refused():

@@ -366,27 +366,19 @@ def test_saving_again_replaces_the_old_model(fitted, saved):
 
 
 def test_failed_write_leaves_the_old_model(fitted, saved, monkeypatch):
-    """Wherever writing breaks off, the old model stands, and nothing else."""
-    replace_file, calls = os.replace, []
+    """Where the new manifest cannot take its place, the old model stands, and nothing else."""
 
-    def breaks_at(call):
-        def breaking(source, target):
-            calls.append(source)
-            if len(calls) == call:
-                raise OSError("no space left")
-            replace_file(source, target)
-
-        return breaking
+    def breaking(source, target):
+        raise OSError("no space left")
 
     other = PrimoClassifier(**SMALL | {"random_state": 1}).fit(X, Y)
-    for call in (1, 2):
-        calls.clear()
-        monkeypatch.setattr(os, "replace", breaks_at(call))
-        with pytest.raises(OSError, match="no space left"):
-            other.save(saved)
-        monkeypatch.undo()
-        assert_same_answers(fitted, PrimoClassifier.load(saved))
-        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+    monkeypatch.setattr(os, "replace", breaking)
+    with pytest.raises(SavedModelError, match=r"no space left.*Make room"):
+        other.save(saved)
+    monkeypatch.undo()
+    assert_same_answers(fitted, PrimoClassifier.load(saved))
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+    assert {path.name for path in saved.iterdir()} == {MANIFEST, SETTINGS, WEIGHTS}
 
 
 def test_other_files_are_never_deleted(fitted, saved):

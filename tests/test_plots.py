@@ -14,6 +14,8 @@ import matplotlib.pyplot as plt
 
 from primo_pyro.analysis import plots
 from primo_pyro.analysis.acquisition import acquisition_curves
+from primo_pyro.analysis.certificates import skip_curve
+from primo_pyro.analysis.decisions import decision_curves
 from primo_pyro.errors import DrawsError
 
 
@@ -216,3 +218,31 @@ def test_latent_completions_shows_every_prior(ax):
     assert (grey.center, grey.width, grey.height) == ((0.5, 1.0), 8.0, 6.0)  # two standard deviations
     assert len(others) == 1 + len(completions)
     np.testing.assert_allclose(ax.collections[1].get_offsets(), completions[["mean_1", "mean_2"]][1::2])
+
+
+def test_guarantees_and_decisions(ax):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "guarantee": ["change at most", "harm among the skipped"],
+            "promised": [0.9, 0.05],
+            "reached": [0.7, 0.04],
+            "error": [0.01, 0.01],
+            "kept": [0.0, 1.0],
+        }
+    )
+    drawn = plots.promises(table, ax=ax)
+    assert drawn.get_title(loc="left").startswith("1 of 2 promises kept")
+    ax.clear()
+    assert_readable(
+        ax, plots.skips(skip_curve(random.uniform(size=50), random.random(50) < 0.1), 0.05, ax=ax)
+    )
+    ax.clear()
+    y, p = random.integers(2, size=50), random.dirichlet([1, 1], 50)
+    curves = decision_curves(y, p, np.eye(2)[y], np.ones((50, 19)))
+    assert_readable(ax, plots.decision_curve(curves, "lab", ax=ax))
+    ax.clear()
+    nothing = decision_curves(y, p, p, np.ones((50, 19)))
+    assert plots.decision_curve(nothing, "lab", ax=ax).get_title(loc="left") == "Lab adds no net benefit"
+    ax.clear()
+    assert_readable(ax, plots.risk_draws(random.beta(1, 9, 64), 0.2, "death", 0.3, ax=ax))

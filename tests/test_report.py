@@ -86,7 +86,12 @@ def test_classifier_writes_its_report(tmp_path):
     clf.fit(x.drop_at_random("a", "b", random_state=0), y)
     for modality, title in ((None, "a and b"), ("b", "b")):
         path = clf.report(x, y, tmp_path / title, modality)
-        assert f"<title>The worth of {title}</title>" in path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        assert f"<title>The worth of {title}</title>" in text
+        for words in ("What can be promised", "harm among the skipped", "Is it worth its price", "Risk "):
+            assert words in text
+        assert ("V of a alone" in text) == (modality is None)
+        assert Page(text).open == []
     with pytest.raises(ModalityError, match="80 of 80 rows"):
         clf.report(x.drop("b"), y, tmp_path, "b")
     with pytest.raises(ModalityError, match="80 of 80 rows have none"):

@@ -286,11 +286,19 @@ def rank_acquisitions(
 
 
 def costs_of(modality: str, costs: Mapping[str, ArrayLike] | None, rows: int) -> np.ndarray:
+    if costs is not None and not isinstance(costs, Mapping):
+        raise CostError(
+            f"costs is {costs!r:.60}; expected a mapping from modalities to numbers. Write "
+            f"costs={{{modality!r}: 1.0}}."
+        )
     if costs is not None and modality not in costs:
         raise CostError(
             f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."
         )
-    cost = np.asarray(1.0 if costs is None else costs[modality], float)
+    try:
+        cost = np.asarray(1.0 if costs is None else costs[modality], float)
+    except (TypeError, ValueError):
+        cost = np.full((1, 1), np.nan)  # of no right shape
     if cost.shape not in ((), (rows,)) or not (cost > 0).all():
         raise CostError(
             f"The cost of {modality!r} has shape {list(cost.shape)} and smallest value "

@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma
 
 from primo_pyro.errors import DrawsError
+from primo_pyro.parameters import AnyOf, OneOf, Real, Whole, check_parameter
 from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
 
 __all__ = ["FLAT", "fit_mixtures", "joined", "label_shares", "plausible_labels", "share_agreement"]
@@ -110,6 +111,10 @@ def plausible_labels(
     1    0        1     0.3   yes  0.02   0.98
     2    1        0     1.0    no  1.00   0.00
     """
+    check_parameter("max_clusters", max_clusters, Whole(1, 1000))
+    check_parameter("min_weight", min_weight, Real(0, 1))
+    check_parameter("random_state", random_state, Whole(0))
+    check_parameter("n_jobs", n_jobs, AnyOf(OneOf(None), Whole(1), OneOf(-1)))
     draws = _checked(logits, outcome)
     rows = draws.shape[1]
     outcome = Categorical(draws.shape[-1]) if outcome is None else outcome
@@ -126,10 +131,13 @@ def plausible_labels(
             "class_weight was given for several labels at once; expected None. Leave it out: a group is "
             "named after every label that is more probable than not."
         )
-    weights = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
+    try:
+        weights = np.ones(num_classes) if class_weight is None else np.asarray(class_weight, dtype=float)
+    except (TypeError, ValueError):
+        weights = np.full(0, np.nan)
     if weights.shape != (num_classes,) or not (np.isfinite(weights) & (weights > 0)).all():
         raise DrawsError(
-            f"class_weight is {weights.tolist()}; expected {num_classes} positive numbers, one for each "
+            f"class_weight is {class_weight!r:.80}; expected {num_classes} positive numbers, one for each "
             "class. Give a weight to every class, in the order of the logits."
         )
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
@@ -267,7 +275,8 @@ def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray
     variance = np.maximum(variance, 0)
     unit = variance + FLOOR
     phi = _features(points / np.sqrt(unit)[:, None])  # [N, K, F]
-    prior, floor = variance / unit, FLOOR / unit  # diagonals, [N, D]
+    # Fewer draws than contrasts vary along fewer axes; the prior keeps the others from being singular.
+    prior, floor = np.maximum(variance / unit, 1e-9), FLOOR / unit  # diagonals, [N, D]
 
     result = np.empty_like(resp)
     active = np.arange(len(points))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from primo_pyro.errors import DrawsError
 from primo_pyro.prediction import Summary
 from primo_pyro.program.outcomes import Categorical, Outcome, total_variation
 
-__all__ = ["Revealed", "impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
+__all__ = ["Revealed", "by_row", "impact_bounds", "impact_frame", "impact_gap", "uncertainty"]
 
 
 def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
@@ -25,7 +26,8 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
         ``impact`` (V), ``impact_se``, ``impact_normalised`` (V over the outcome's largest V, so that tasks
         with different numbers of classes compare), ``flip_probability`` (where labels can be counted) and
         ``information_gain`` in nats. All are about what is absent: 0 where nothing is. ``spread`` is that of
-        single draws over all latents, those of present modalities too.
+        single draws over all latents, those of present modalities too. With several members also
+        ``disagreement``: the expected distance of a member's prediction from the average over members.
     """
     columns = {
         "impact": summary.impact,
@@ -37,7 +39,30 @@ def impact_frame(summary: Summary, outcome: Outcome) -> pd.DataFrame:
     }
     if outcome.decide(summary.prediction) is None:
         del columns["flip_probability"]
+    if summary.disagreement is not None:
+        columns["disagreement"] = summary.disagreement
     return pd.DataFrame(columns)
+
+
+def by_row(frames: Mapping[str, pd.DataFrame], labels: pd.Index) -> pd.DataFrame:
+    """Answers about each modality, a line per row each, as one tidy frame in the order of the rows.
+
+    The column ``row`` has the labels of the rows ``[N]``.
+
+    >>> of_a, of_b = pd.DataFrame({"impact": [0.1, 0.2]}), pd.DataFrame({"impact": [0.3, 0.4]})
+    >>> by_row({"a": of_a, "b": of_b}, pd.Index(["ann", "bob"]))
+       row modality  impact
+    0  ann        a     0.1
+    1  ann        b     0.3
+    2  bob        a     0.2
+    3  bob        b     0.4
+    """
+    parts = [frame.reset_index(drop=True) for frame in frames.values()]
+    frame = pd.concat(parts, keys=list(frames), names=["modality", "row"]).reset_index()
+    columns = ["row", "modality", *next(iter(frames.values())).columns]
+    order = np.argsort(frame["row"].to_numpy(), kind="stable")
+    frame = frame.loc[order, columns].reset_index(drop=True)
+    return frame.assign(row=labels.take(frame["row"]))
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def acquire(
             f"reveal is of type {type(reveal).__name__}; expected a function of rows and a modality. Pass "
             "lambda rows, modality: values[modality][rows], for example."
         )
-    if np.ndim(threshold) or not threshold >= -np.inf:
+    number = isinstance(threshold, int | float | np.number)
+    if not number or not threshold >= -np.inf:
         raise PrimoError(
             f"threshold is {threshold!r}; expected a number. Pass 0 to stop where nothing is worth it."
         )
@@ -237,7 +238,10 @@ def acquire(
 
 def _budget_of(budget: ArrayLike | None, rows: int, shared: bool) -> np.ndarray:
     """A budget as users give it: one number, or without ``shared`` one for each row; None: no bound."""
-    found = np.asarray(np.inf if budget is None else budget, float)
+    try:
+        found = np.asarray(np.inf if budget is None else budget, float)
+    except (TypeError, ValueError):
+        found = np.full((1, 1), np.nan)  # of no right shape
     if found.shape not in ((), () if shared else (rows,)) or not (found >= 0).all():
         expected = "one number for all rows together" if shared else f"one number, or {rows} of them"
         raise CostError(

@@ -7,111 +7,30 @@ which returns no text where it has nothing to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from html import escape
 from os import PathLike
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike
 
 from primo_pyro.analysis import acquisition, plots
 from primo_pyro.analysis.calibration import impact_calibration, impact_calibration_bins
 from primo_pyro.analysis.impact import impact_bounds
+from primo_pyro.analysis.report_decisions import PRICE, decision_section, promise_section
+from primo_pyro.analysis.report_findings import BlocksFound, Findings, rows_to_show
 from primo_pyro.analysis.report_page import as_number, page, picture, table
 from primo_pyro.analysis.scores import scenario_scores
+from primo_pyro.errors import FileError
+from primo_pyro.files import write_atomically
 from primo_pyro.program.outcomes import entropy
 
-__all__ = ["SECTIONS", "BlocksFound", "Findings", "rows_to_show", "write_report"]
+__all__ = ["PRICE", "SECTIONS", "BlocksFound", "Findings", "rows_to_show", "write_report"]
 
 LINES = 30  # of rows with something absent; all of them are a question for predictive_impact
 PATTERNS = 30
-SHORT = 24  # letters
-
-
-@dataclass(frozen=True)
-class BlocksFound:
-    """What a page reports about each modality, on all rows as they came.
-
-    Attributes
-    ----------
-    rows
-        How many rows came.
-    blocks
-        A line per modality: ``block, role, features, present, absent`` (rows), ``share`` (of all rows, that
-        have it), ``absent_with``; of an optional one also ``impact_absent, expected_absent`` (means over the
-        rows that lack it), ``impact, expected, realised, flip`` (means over the rows that have it, hidden
-        and then revealed). NaN where there are no such rows, or impact is not calibrated.
-    columns
-        What the columns of each block became, as `primo_pyro.tables.TableReader.check` has it; None where
-        the rows came as blocks already.
-    patterns
-        ``present`` (names of modalities) and ``rows``.
-    absent
-        A line per absent modality of a row: ``row`` (its label), ``modality, impact, expected_change,
-        flip_probability, prediction``; the highest first.
-    """
-
-    rows: int
-    blocks: pd.DataFrame
-    columns: pd.DataFrame | None
-    patterns: pd.DataFrame
-    absent: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a page reports about N rows whose modality was hidden and then revealed.
-
-    Attributes
-    ----------
-    modality
-        Its name.
-    classes
-        The C labels.
-    y
-        Labels ``[N]``.
-    missing, complete
-        Predictions ``[N, C]`` without and with the modality.
-    impact
-        ``impact`` and ``information_gain`` of each row, without the modality.
-    gap
-        ``impact_missing, impact_complete, gap, realised_change, flip`` of each row.
-    cards
-        The rows that are described one by one: positions, the highest V first.
-    shares
-        Plausible label shares of these rows ``[cards, C]``.
-    labels
-        What the rows are called ``[N]``; None: their positions.
-    found
-        What is said of all rows as they came; None: nothing.
-    """
-
-    modality: str
-    classes: Sequence | np.ndarray
-    y: np.ndarray
-    missing: np.ndarray
-    complete: np.ndarray
-    impact: pd.DataFrame
-    gap: pd.DataFrame
-    cards: np.ndarray
-    shares: pd.DataFrame
-    labels: Sequence | pd.Index | None = None
-    found: BlocksFound | None = None
-
-
-def rows_to_show(impact: ArrayLike, count: int = 3) -> np.ndarray:
-    """Positions of the rows with the highest V and of those with the lowest, at most ``count`` of each.
-
-    >>> rows_to_show(np.array([0.1, 0.5, 0.0, 0.3]), count=1)
-    array([1, 2])
-    """
-    order = np.argsort(-np.asarray(impact), kind="stable")
-    count = min(count, len(order) // 2)
-    return np.concatenate([order[:count], order[len(order) - count :]])
+CARD = (3.6, 2.5)  # inches of a picture
 
 
 def write_report(findings: Findings, place: str | PathLike[str]) -> Path:
@@ -124,14 +43,25 @@ def write_report(findings: Findings, place: str | PathLike[str]) -> Path:
     place
         A file ``*.html``, or a folder, in which it is ``report.html``. Folders are made where they do not
         exist.
+
+    Raises
+    ------
+    FileError
+        Where it cannot be written; an older page then stands.
     """
     path = Path(place)
     if path.suffix.lower() not in (".html", ".htm"):
         path /= "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         text = page(f"The worth of {findings.modality}", (section(findings) for section in SECTIONS))
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"{path.parent} cannot be made ({error.strerror or error}); expected a folder, or a place for "
+            "one. Name another one."
+        ) from error
+    write_atomically(path, text.encode("utf-8", "replace"))
     return path
 
 
@@ -161,11 +91,6 @@ SCORES = {  # name of a score: its title, and a number's format
 }
 
 
-def _short(f: Findings) -> str:
-    """What pictures call it: their titles have one line."""
-    return f.modality if len(f.modality) <= SHORT else "the blocks"
-
-
 def _scores(f: Findings) -> str:
     scenarios = {"missing": f.missing, "complete": f.complete}
     impacts = {s: f.gap[f"impact_{s}"] for s in scenarios}
@@ -178,7 +103,7 @@ def _scores(f: Findings) -> str:
         for metric, (title, form) in SCORES.items()
     )
     return (
-        f"<h2>Predictions without and with {escape(_short(f))}</h2>\n<table><thead><tr><td></td>"
+        f"<h2>Predictions without and with {escape(f.short_name)}</h2>\n<table><thead><tr><td></td>"
         f"<th scope=col>hidden</th><th scope=col>revealed</th></tr></thead>\n<tbody>{lines}</tbody></table>\n"
         f"<p>{len(f.classes)} classes, {len(f.y):,} rows. Low is good for log loss, Brier score and "
         "calibration error, high for the others. V is no score: it says how far predictions are expected to "
@@ -197,12 +122,12 @@ def _order(f: Findings) -> str:
     recovered = ", ".join(
         f"{escape(s)} {as_number(r, '{:.0%}')}" for s, r in summary.set_index("score")["recovered"].items()
     )
-    return f"""<h2>For which rows to reveal {escape(_short(f))} first</h2>
-<div class=two><figure>{picture(plots.impact_ecdf, f.gap, _short(f))}<figcaption>Each line says what
+    return f"""<h2>For which rows to reveal {escape(f.short_name)} first</h2>
+<div class=two><figure>{picture(plots.impact_ecdf, f.gap, f.short_name)}<figcaption>Each line says what
 share of the rows has at most a certain V. The further right, the more predictions depend on what is not
 known.</figcaption></figure>
-<figure>{picture(plots.acquisition_curve, curves, "log_loss", _short(f))}<figcaption>Each score says for
-which rows to reveal {escape(_short(f))} first. With {acquisition.SHARE:.0%} of the rows revealed,
+<figure>{picture(plots.acquisition_curve, curves, "log_loss", f.short_name)}<figcaption>Each score says for
+which rows to reveal {escape(f.short_name)} first. With {acquisition.SHARE:.0%} of the rows revealed,
 the share of the whole gain is: {recovered}. The oracle knows the labels.</figcaption></figure></div>"""
 
 
@@ -223,10 +148,19 @@ much as all rows.</p>
 <b>{len(bounds) - outside} of {len(bounds)}</b> groups of rows.</p></div></div>"""
 
 
+BARS_OF_LABELS = (
+    "Bars: the plausible labels of the row, by the share of the clusters of draws that predict each."
+)
+BARS_OF_RISKS = (
+    "Bars: what the risk may become, by the share of draws; now, when revealed, and the threshold from which "
+    "one acts."
+)
+
+
 def _rows(f: Findings) -> str:
     half = len(f.cards) // 2
     return f"""<h2>Rows with the highest V</h2>
-<p>Bars: the plausible labels of the row, by the share of the clusters of draws that predict each.</p>
+<p>{BARS_OF_LABELS if f.risks is None else BARS_OF_RISKS}</p>
 <div class=cards>{"".join(_card(f, i) for i in range(half))}</div>
 <h2>Rows with the lowest V</h2>
 <div class=cards>{"".join(_card(f, i) for i in range(half, len(f.cards)))}</div>"""
@@ -244,7 +178,7 @@ def _card(f: Findings, i: int) -> str:
         "When revealed": as_text(f.complete[row]),
         "True label": str(f.y[row]),
         "Changed by": f"{f.gap['realised_change'].iloc[row]:.2f}",
-    }
+    } | _each(f, i)
     lines = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in said.items())
     return (
         f"<article class=card><h3>Row {escape(_name(f, row))}</h3>\n<p>V = {v[row]:.2f}, rank "
@@ -256,7 +190,19 @@ def _bars(f: Findings, i: int) -> str:
     """The picture of a card."""
     row = int(f.cards[i])
     v, about = f.gap["impact_missing"].iloc[row], f"row {_name(f, row)}"
-    return picture(plots.label_shares_bars, f.shares.iloc[i], v, f.y[row], size=(3.6, 2.5), about=about)
+    if f.risks is None:
+        return picture(plots.label_shares_bars, f.shares.iloc[i], v, f.y[row], size=CARD, about=about)
+    event, then = str(f.classes[1]), float(f.complete[row, 1])
+    return picture(plots.risk_draws, f.risks[i], f.threshold, event, then, size=CARD, about=about)
+
+
+def _each(f: Findings, i: int) -> dict[str, str]:
+    """What each modality alone would change in a row."""
+    said = {}
+    for line in [] if f.each is None else f.each[f.each["row"] == i].to_dict("records"):
+        expected = f" ({line['expected_change']:.2f} expected)" if "expected_change" in line else ""
+        said[f"V of {line['modality']} alone"] = f"{line['impact']:.2f}{expected}"
+    return said
 
 
 def _name(f: Findings, row: int) -> str:
@@ -380,6 +326,8 @@ SECTIONS: tuple[Section, ...] = (
     _scores,
     _order,
     _calibration,
+    promise_section,
+    decision_section,
     _rows,
     _columns,
     _patterns,

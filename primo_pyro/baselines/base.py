@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from primo_pyro.analysis.scores import log_losses
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, NetworkEstimator
+from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Modules, Range
 from primo_pyro.program.encoders import Encoders, encoders_for
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.outcomes import Categorical
@@ -58,6 +60,8 @@ class NetworkClassifier(ClassesMixin, NetworkEstimator):
     """
 
     encoders: Mapping[str, nn.Module] | None = None
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"encoders": Modules()}
 
     def _build(self, x: Modalities) -> None:
         self.program_: Any = self._program(x).to(self._device())
@@ -129,8 +133,12 @@ class NetworkClassifier(ClassesMixin, NetworkEstimator):
 
     @torch.no_grad()
     def _chunks(self, function: Callable[[Modalities], T], x: Modalities, size: int) -> list[T]:
-        self.program_.eval()
-        return [function(x[start : start + size]) for start in range(0, len(x), size)]
+        parts = []
+        for start in range(0, len(x), size):
+            with one_at_a_time():
+                self.program_.eval()
+                parts.append(function(x[start : start + size]))
+        return parts
 
 
 def require_present(x: Modalities, names: Iterable[str], method: str, cure: str) -> None:

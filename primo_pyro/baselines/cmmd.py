@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyro
@@ -39,6 +40,7 @@ from torch import Tensor, nn
 from primo_pyro.baselines.base import NetworkClassifier, require_roles
 from primo_pyro.baselines.generative import Decoder, Flattened, flattened, with_label
 from primo_pyro.modalities import Modalities
+from primo_pyro.parameters import Range, Real, Whole
 from primo_pyro.program.encoders import MLP, Encoders
 from primo_pyro.program.priors import DiagNormal, LocationAndScale
 
@@ -164,6 +166,13 @@ class CMMDClassifier(NetworkClassifier):
     mmd_weight: float = 10.0
     label_weight: float = 1.0
     learning_rate: float = 5e-3
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "latent_dim": Whole(1, 4096),
+        "kl_weight": Real(0),
+        "mmd_weight": Real(0),
+        "label_weight": Real(0),
+    }
 
     def _program(self, x: Modalities) -> nn.Module:
         require_roles(x, self.optional_, type(self).__name__)

@@ -8,13 +8,17 @@ and AUPRC is read against it.
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping, Sized
+from typing import ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.dummy import DummyClassifier
 
-from primo_pyro.modalities import RowsLike
+from primo_pyro.errors import LabelError
+from primo_pyro.labels import label_count
+from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Range, Seed, check_parameters
 
 __all__ = ["FrequencyClassifier"]
 
@@ -31,9 +35,23 @@ class FrequencyClassifier(DummyClassifier):
            [0.75, 0.25]])
     """
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {"random_state": Seed()}
+
     def __init__(self, random_state: int | np.random.RandomState | None = None):
         super().__init__(strategy="prior", random_state=random_state)
 
     def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
         """Count the labels ``y`` ``[N]``; validation rows choose nothing here."""
-        return super().fit(x, y)
+        check_parameters(self)
+        rows = len(Modalities(x)) if isinstance(x, Mapping) else len(cast(Sized, x))
+        if label_count(y) != rows:
+            raise LabelError(
+                f"x has {rows} rows and y {label_count(y)} labels; expected one label a row. Correct y."
+            )
+        try:
+            return super().fit(x, y)
+        except (TypeError, ValueError) as error:
+            raise LabelError(
+                f"The {rows} labels are not classes: {error!s:.200} Give strings, integers or booleans, all "
+                "of one type."
+            ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,10 @@ from torch.nn import functional as F
 from primo_pyro.baselines.base import NetworkClassifier
 from primo_pyro.draws import standard_normal_points
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import NUM_SAMPLES, Range, Whole, check_parameter
 from primo_pyro.prediction import Summary, summarise_draws
-from primo_pyro.program.encoders import MLP, Standardise, as_input
+from primo_pyro.program.encoders import MLP
+from primo_pyro.program.inputs import Standardise
 
 __all__ = ["LABEL", "Decoder", "Flattened", "JointModel", "LatentClassifier", "flattened", "with_label"]
 
@@ -33,6 +35,8 @@ VALIDATION_SAMPLES = 64  # Sobol draws; enough to compare epochs
 class Flattened(nn.Module):
     """The values of one modality as a vector ``[B, F]``, each feature with mean 0 and scale 1 in training.
 
+    Missing cells have the mean.
+
     This is what the generative baselines reconstruct, whatever the shape: vectors, series and images.
 
     >>> series = np.arange(24.0).reshape(4, 3, 2)
@@ -40,7 +44,7 @@ class Flattened(nn.Module):
     >>> t = flattened(Modalities({"s": series}))
     >>> t.shape, flattened.unflatten(t).shape
     (torch.Size([4, 6]), torch.Size([4, 3, 2]))
-    >>> bool(np.allclose(flattened.unflatten(t), series))
+    >>> bool(np.allclose(flattened.unflatten(t), series, atol=1e-5))
     True
     """
 
@@ -49,22 +53,21 @@ class Flattened(nn.Module):
         self.name = name
         self.shape = values.shape[1:]
         self.features = int(np.prod(self.shape))
-        rows = values.reshape(len(values), -1)
-        self.standardise = Standardise.from_rows(rows / 255 if rows.dtype == np.uint8 else rows)
+        self.standardise = Standardise.from_rows(values.reshape(len(values), -1))
 
     def forward(self, x: Modalities) -> Tensor:
         """``[B, F]``; rows in which the modality is absent are zero and never read."""
         rows = np.flatnonzero(x.present[self.name])
-        target = self.standardise.mean.new_zeros(len(x), self.features)
+        device = self.standardise.mean.device
+        target = torch.zeros(len(x), self.features, device=device)
         if len(rows) == 0:
             return target
-        values = as_input(x.values[self.name][rows], target).flatten(1)
-        return target.index_copy(0, torch.as_tensor(rows, device=target.device), self.standardise(values))
+        values = torch.as_tensor(x.values[self.name][rows]).to(device).flatten(1)
+        return target.index_copy(0, torch.as_tensor(rows, device=device), self.standardise(values))
 
     def unflatten(self, t: Tensor) -> Tensor:
-        """``[..., F]`` back to what an encoder takes, ``[..., *shape]``."""
-        values = t * self.standardise.scale + self.standardise.mean
-        return values.reshape(*t.shape[:-1], *self.shape)
+        """``[..., F]`` back to values ``[..., *shape]`` in their own unit, in double precision."""
+        return self.standardise.inverse(t).reshape(*t.shape[:-1], *self.shape)
 
 
 def flattened(x: Modalities, names: Iterable[str]) -> dict[str, Flattened]:
@@ -155,6 +158,8 @@ class LatentClassifier(NetworkClassifier):
     latent_dim: int = 2
     num_samples: int = 256
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {"latent_dim": Whole(1, 4096), "num_samples": NUM_SAMPLES}
+
     def summarise(self, x: RowsLike) -> Summary:
         """Prediction and impact in one pass through the draws; see `primo_pyro.prediction.Summary`."""
         x = self._as_known_rows(x)
@@ -201,12 +206,13 @@ class LatentClassifier(NetworkClassifier):
 
     def _sample(self, which: int, x: RowsLike, num_samples: int | None) -> np.ndarray:
         x = self._as_known_rows(x)
-        points = self._points(num_samples or self.num_samples)
+        points = self._points(self.num_samples if num_samples is None else num_samples)
         size = _rows_at_a_time(len(points))
         return self._by_rows(lambda rows: self._draw(rows, points)[which], x, size, axis=1)
 
     def _points(self, num_samples: int) -> Tensor:
-        points = standard_normal_points(num_samples, self._noise_dim(), "sobol", seed=0)
+        check_parameter("num_samples", num_samples, NUM_SAMPLES)
+        points = standard_normal_points(int(num_samples), self._noise_dim(), "sobol", seed=0)
         return points.to(next(self.program_.parameters()))
 
 

@@ -113,9 +113,8 @@ class NeighbourCompletions:
             )
         self.rows_ = x
         self.shapes_ = {m: x.values[m].shape[1:] for m in x.names if m != self.optional}
-        table = as_table(x, self.shapes_)
-        self.scaler_ = StandardScaler().fit(table)
-        self.neighbours_ = NearestNeighbors(n_neighbors=self.n_neighbors).fit(self.scaler_.transform(table))
+        self.scaler_ = StandardScaler().fit(as_table(x, self.shapes_))
+        self.neighbours_ = NearestNeighbors(n_neighbors=self.n_neighbors).fit(self._places(x))
         return self
 
     def predictive_impact(self, x: Modalities) -> pd.DataFrame:
@@ -125,9 +124,12 @@ class NeighbourCompletions:
         parts = [self._impact(x[start : start + size]) for start in range(0, len(x), size)]
         return pd.DataFrame({"impact": np.concatenate(parts)})
 
+    def _places(self, x: Modalities) -> np.ndarray:
+        """Observed features ``[N, F]`` with mean 0 and scale 1; missing cells have the mean."""
+        return np.nan_to_num(self.scaler_.transform(as_table(x, self.shapes_)))
+
     def _impact(self, x: Modalities) -> np.ndarray:
-        table = self.scaler_.transform(as_table(x, self.shapes_))
-        nearest = self.neighbours_.kneighbors(table, return_distance=False)  # [N, k]
+        nearest = self.neighbours_.kneighbors(self._places(x), return_distance=False)  # [N, k]
         observed = {m: x.values[m].repeat(self.n_neighbors, axis=0) for m in self.shapes_}
         completion = self.rows_.values[self.optional][nearest.reshape(-1)]
         p = self.classifier.predict_proba(Modalities({**observed, self.optional: completion}))

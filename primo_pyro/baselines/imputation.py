@@ -23,11 +23,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
@@ -38,7 +37,9 @@ from sklearn.preprocessing import StandardScaler
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
+from primo_pyro.held_out import Rows
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import OneOf, Range, Real, Whole
 from primo_pyro.tables import Blocks, TableReader
 
 __all__ = ["MAX_FEATURES", "BoostedClassifier", "ImputationClassifier", "StackingClassifier", "as_table"]
@@ -112,18 +113,22 @@ class BoostedClassifier(ClassesMixin, ModalityEstimator):
     blocks: Blocks | TableReader | None = None
     random_state: int | np.random.RandomState | None = None
 
-    def _train(
-        self, x: Modalities, y: np.ndarray, x_val: Modalities, y_val: np.ndarray, *, warm: bool
-    ) -> None:
-        table = self._learn_features(x, y)
-        self.model_ = self._booster().fit(table, y)
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "max_iter": Whole(1, 2**16),
+        "learning_rate": Real(0, above=True),
+        "max_leaf_nodes": Whole(2, 2**16),
+    }
+
+    def _train(self, rows: Rows, held_out: Rows, *, warm: bool) -> None:
+        table = self._learn_features(rows.x, rows.y)
+        self.model_ = self._booster().fit(table, rows.y)
         self.history_ = pd.DataFrame({"epoch": np.arange(1, self.model_.n_iter_ + 1)})
-        if len(x_val):
+        if len(held_out):
             labels = range(len(self.classes_))
-            staged = self.model_.staged_predict_proba(self._features(x_val))
-            self.history_["val_log_loss"] = [log_loss(y_val, p, labels=labels) for p in staged]
+            staged = self.model_.staged_predict_proba(self._features(held_out.x))
+            self.history_["val_log_loss"] = [log_loss(held_out.y, p, labels=labels) for p in staged]
             best = int(self.history_["val_log_loss"].argmin()) + 1
-            self.model_ = self._booster(max_iter=best).fit(table, y)  # the same trees, up to the best
+            self.model_ = self._booster(max_iter=best).fit(table, rows.y)  # the same trees, up to the best
 
     def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Predicted probabilities ``[N, C]``."""
@@ -169,7 +174,7 @@ class ImputationClassifier(BoostedClassifier):
 
     Raises
     ------
-    ValueError
+    ParameterError
         In ``fit``, for an unknown ``imputer``.
     ModalityError
         In ``fit``, where the modalities have more than `MAX_FEATURES` features together; `MAX_REGRESSED`
@@ -189,12 +194,11 @@ class ImputationClassifier(BoostedClassifier):
     n_neighbors: int = 10
     max_reference_rows: int = 5_000
 
-    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
-        if self.imputer not in (None, "mean", "iterative", "knn"):
-            raise ValueError(
-                f'imputer is {self.imputer!r}; expected "mean", "iterative", "knn" or None. Choose one.'
-            )
-        return super().fit(x, y, validation)
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "imputer": OneOf(None, "mean", "iterative", "knn"),
+        "n_neighbors": Whole(1),
+        "max_reference_rows": Whole(1),
+    }
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         if self.imputer == "iterative":
@@ -246,6 +250,8 @@ class StackingClassifier(BoostedClassifier):
     """
 
     folds: int = 5
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"folds": Whole(2)}
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         self.single_, out_of_fold = {}, {}

@@ -103,7 +103,9 @@ class CovariateModel(PyroModule):
             if bool(h.present[m].all()):
                 continue  # nothing was drawn
             raw = cast(Flattened, self.values[m]).unflatten(drawn)
-            flat = self.encoder[m](raw.flatten(0, drawn.dim() - 2))  # an encoder takes one batch dimension
+            flat = self.encoder.represent(
+                m, raw.flatten(0, drawn.dim() - 2)
+            )  # an encoder takes one batch dimension
             encoded = flat.reshape(*drawn.shape[:-1], -1)
             values[m] = torch.where(h.present[m][:, None], h.values[m], encoded)
         together = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pyro
@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Range, Real, Whole
 from primo_pyro.program.distributions import ONE_DRAW, Shape
 from primo_pyro.program.encoders import Encoders
 from primo_pyro.program.objective import ImportanceELBO
@@ -158,6 +159,8 @@ class MMVAEClassifier(LatentClassifier):
     label_weight: float = 1.0
     num_particles: int = 4
     learning_rate: float = 5e-3
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"label_weight": Real(0), "num_particles": Whole(1, 2**16)}
 
     def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
         rows = super()._as_modalities(x, **validate)

@@ -13,13 +13,13 @@ or more on complete rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from primo_pyro.baselines.base import NetworkClassifier, require_present
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import OneOf, Range
 
 __all__ = ["MultimodalClassifier"]
 
@@ -38,7 +38,7 @@ class MultimodalClassifier(NetworkClassifier):
 
     Raises
     ------
-    ValueError
+    ParameterError
         In ``fit``, for any other ``rows``.
     ModalityError
         With ``rows="complete"``: in ``fit``, where no row is complete; in predictions, where some row is not.
@@ -56,10 +56,7 @@ class MultimodalClassifier(NetworkClassifier):
     rows: str = "complete"
     learning_rate: float = 1e-2
 
-    def fit(self, x: RowsLike, y: ArrayLike, validation: tuple[RowsLike, ArrayLike] | None = None) -> Self:
-        if self.rows not in ("complete", "all"):
-            raise ValueError(f'rows is {self.rows!r}; expected "complete" or "all". Choose one of them.')
-        return super().fit(x, y, validation)
+    parameter_ranges: ClassVar[dict[str, Range]] = {"rows": OneOf("complete", "all")}
 
     def _usable(self, x: Modalities) -> np.ndarray:
         return x.complete if self.rows == "complete" else super()._usable(x)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import pyro
 import pyro.distributions as dist
@@ -38,6 +38,7 @@ from torch.nn import functional as F
 
 from primo_pyro.baselines.generative import LABEL, JointModel, LatentClassifier, flattened
 from primo_pyro.modalities import Modalities
+from primo_pyro.parameters import Range, Real
 from primo_pyro.program.encoders import Encoders
 from primo_pyro.program.priors import LocationAndScale
 
@@ -137,6 +138,8 @@ class MVAEClassifier(LatentClassifier):
     label_weight: float = 1.0
     warm_up: float = 0.3
     learning_rate: float = 5e-3
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"label_weight": Real(0), "warm_up": Real(0, 1)}
 
     def _program(self, x: Modalities) -> nn.Module:
         classes = len(self.classes_)

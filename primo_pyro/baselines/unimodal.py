@@ -11,9 +11,11 @@ paper (Section 4), and what a missing modality leaves to anyone: on XOR the Baye
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from primo_pyro.baselines.base import NetworkClassifier, require_present
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import Is, Range
 
 __all__ = ["UnimodalClassifier"]
 
@@ -45,6 +47,8 @@ class UnimodalClassifier(NetworkClassifier):
 
     modality: str = field(kw_only=False)
     learning_rate: float = 5e-3
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {"modality": Is(str)}
 
     def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
         rows = super()._as_modalities(x, **validate)

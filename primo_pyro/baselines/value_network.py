@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ from primo_pyro.analysis.acquisition import costs_of
 from primo_pyro.baselines.base import NetworkClassifier
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import AnyOf, Is, OneOf, Range, Real
 from primo_pyro.program.encoders import MLP, Representations
 from primo_pyro.program.model import PrimoModel
 
@@ -155,6 +157,11 @@ class ValueNetworkClassifier(NetworkClassifier):
     optional: Sequence[str] | None = None
     costs: Mapping[str, float] | None = None
     exploration: float = 0.1
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "costs": AnyOf(OneOf(None), Is(Mapping)),
+        "exploration": Real(0, 1),
+    }
 
     warm_up = 0.5
 

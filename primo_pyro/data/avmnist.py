@@ -121,7 +121,7 @@ def load_avmnist(
         Rows in file order: the first 11/12 of the training file (55,000) for training, the rest (5,000) for
         validation, the test file (10,000). Modalities ``"image"`` [N, 1, 28, 28] and ``"audio"``
         [N, 1, 112, 112] (low tones first, then time): bytes as they lie in the file, mapped and not read,
-        which encoders see divided by 255; a file of reals comes as float32, divided by 255 here.
+        which encoders put on a scale of their own; a file of reals comes as float32, divided by 255 here.
 
     Raises
     ------

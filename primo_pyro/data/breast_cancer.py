@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.datasets import load_breast_cancer
 
 from primo_pyro.data.scaling import standardise
+from primo_pyro.data.table import Table
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["BLOCKS", "FEATURES", "load_breast_cancer_blocks"]
+__all__ = ["BLOCKS", "FEATURES", "load_breast_cancer_blocks", "load_breast_cancer_table"]
 
 FEATURES = (
     *("radius", "texture", "perimeter", "area", "smoothness"),
@@ -70,3 +72,27 @@ def load_breast_cancer_blocks(standardise_by: ArrayLike | None = None) -> tuple[
         values = np.clip(standardise(source.data, rows), -5, 5)
     blocks = zip(BLOCKS, np.split(values, len(BLOCKS), axis=1), strict=True)
     return Modalities(dict(blocks)), source.target.astype(np.int64)
+
+
+def load_breast_cancer_table() -> Table:
+    """The same tumours as one frame of 569 rows, in the source's units; nothing is absent.
+
+    Returns
+    -------
+    Table
+        Blocks ``"mean"``, ``"error"`` and ``"worst"`` of ten columns each; labels and source as for
+        `load_breast_cancer_blocks`.
+
+    Examples
+    --------
+    >>> load_breast_cancer_table()
+    Table(breast cancer: 569 rows, 30 columns; benign 0.63; mean, error, worst)
+    """
+    source = load_breast_cancer()
+    blocks = {block: tuple(f"{block} {feature}" for feature in FEATURES) for block in BLOCKS}
+    columns = [column for listed in blocks.values() for column in listed]
+    frame = pd.DataFrame(source.data, columns=columns)
+    about = "Breast Cancer Wisconsin (Diagnostic), UCI repository, CC BY 4.0."
+    return Table(
+        "breast cancer", frame, source.target.astype(np.int64), blocks, ("malignant", "benign"), about
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from sklearn.datasets import load_digits
 
+from primo_pyro.data.table import Table
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
 
-__all__ = ["HALF", "SIDE", "digit_images", "load_digits_halves"]
+__all__ = ["HALF", "SIDE", "digit_images", "load_digits_halves", "load_digits_table"]
 
 SIDE = 8
 HALF = SIDE * SIDE // 2
@@ -82,3 +84,32 @@ def digit_images(x: Modalities) -> np.ndarray:
         rows = x.present[name]
         halves[rows, i] = x.values[name][rows]
     return halves.reshape(-1, SIDE, SIDE)
+
+
+def load_digits_table() -> Table:
+    """The same digits as one frame, cut in quarters; nothing is absent.
+
+    Returns
+    -------
+    Table
+        1,797 rows; a column is a pixel, ``pixel_<row>_<column>``, from 0 (paper) to 16 (ink). Blocks of 16:
+        ``"top_left"``, ``"top_right"``, ``"bottom_left"``, ``"bottom_right"``. Labels and source as for
+        `load_digits_halves`.
+
+    Examples
+    --------
+    >>> table = load_digits_table()
+    >>> table.frame.shape, table.blocks["top_right"][:4]
+    ((1797, 64), ('pixel_0_4', 'pixel_0_5', 'pixel_0_6', 'pixel_0_7'))
+    """
+    digits = load_digits()
+    frame = pd.DataFrame(digits.data, columns=[f"pixel_{i}_{j}" for i in range(SIDE) for j in range(SIDE)])
+    sides = {"top": range(SIDE // 2), "bottom": range(SIDE // 2, SIDE)}
+    across = {"left": sides["top"], "right": sides["bottom"]}
+    blocks = {
+        f"{side}_{part}": tuple(f"pixel_{i}_{j}" for i in rows for j in columns)
+        for side, rows in sides.items()
+        for part, columns in across.items()
+    }
+    about = "Optical Recognition of Handwritten Digits, UCI repository, CC BY 4.0."
+    return Table("digits", frame, digits.target.astype(np.int64), blocks, tuple("0123456789"), about)

@@ -40,6 +40,7 @@ from primo_pyro.modalities import Modalities, RandomState
 
 __all__ = [
     "CLASSES",
+    "LICENCE",
     "STATIC",
     "STATIC_COLUMNS",
     "VIEWS",

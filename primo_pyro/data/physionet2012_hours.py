@@ -22,6 +22,7 @@ __all__ = [
     "BLOCKS",
     "DECIDING",
     "FOUR_BLOCKS",
+    "HOURLY_BLOCKS",
     "HOURS",
     "LABS",
     "LOGARITHMIC",
@@ -33,6 +34,7 @@ __all__ = [
     "Layout",
     "block_hours",
     "hours",
+    "measured_hours",
 ]
 
 HOURS = 24
@@ -173,23 +175,45 @@ def block_hours(
     >>> series.shape, measured[0, :, code].nonzero()[0], bool(np.isclose(series[0, 0, code], np.log(5)))
     ((1, 24, 32), array([2]), True)
     """
-    order = [name for names in BLOCKS.values() for name in names]
-    means = _hourly_means(stay, minute, variable, value, n, _RANGES)
-    raw = means[..., : len(order)]
-    for arterial, cuff in CUFF.items():
-        at, instead = order.index(arterial), means[..., FOUR_BLOCKS.places[cuff]]
-        raw[..., at] = np.where(np.isnan(raw[..., at]), instead, raw[..., at])
-    measured = ~np.isnan(raw)
-    series = _filled(raw, measured, urine=order.index("Urine")).astype(np.float32)
-    skewed = [order.index(name) for name in LOGARITHMIC]
+    raw, measured = measured_hours(stay, minute, variable, value, n)
+    series = _filled(raw, measured, urine=_ORDER.index("Urine")).astype(np.float32)
+    skewed = [_ORDER.index(name) for name in LOGARITHMIC]
     series[..., skewed] = np.log1p(series[..., skewed])
     return series, measured
 
 
+def measured_hours(
+    stay: np.ndarray, minute: np.ndarray, variable: np.ndarray, value: ArrayLike, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `block_hours`, in the source's units, with gaps left open.
+
+    Returns
+    -------
+    series : array [n, 24, 32], float64
+        NaN in hours without a value.
+    measured : booleans [n, 24, 32]
+
+    Examples
+    --------
+    >>> code = HOURLY_BLOCKS.places["Lactate"]
+    >>> series, _ = measured_hours(np.array([0]), np.array([130]), np.array([code]), np.array([4.0]), 1)
+    >>> series[0, 1:4, code]
+    array([nan,  4., nan])
+    """
+    means = _hourly_means(stay, minute, variable, value, n, _RANGES)
+    raw = means[..., : len(_ORDER)]
+    for arterial, cuff in CUFF.items():
+        at, instead = _ORDER.index(arterial), means[..., FOUR_BLOCKS.places[cuff]]
+        raw[..., at] = np.where(np.isnan(raw[..., at]), instead, raw[..., at])
+    return raw, ~np.isnan(raw)
+
+
 _ALL = VARIABLES | MORE_VARIABLES
-_RANGES = {name: _ALL[name] for name in (*(v for block in BLOCKS.values() for v in block), *CUFF.values())}
+_ORDER = [variable for block in BLOCKS.values() for variable in block]
+_RANGES = {name: _ALL[name] for name in (*_ORDER, *CUFF.values())}
 BENCHMARK = Layout(PLACES, hours)
 FOUR_BLOCKS = Layout({name: i for i, name in enumerate(_RANGES)}, block_hours)
+HOURLY_BLOCKS = Layout(FOUR_BLOCKS.places, measured_hours)
 
 
 def _hourly_means(

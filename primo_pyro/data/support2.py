@@ -16,10 +16,19 @@ import pandas as pd
 from primo_pyro.data.scaling import standardise
 from primo_pyro.data.source import AnyPath, DataFile, fetch
 from primo_pyro.data.splits import Splits, random_rows
+from primo_pyro.data.table import Table
 from primo_pyro.errors import PrimoError
 from primo_pyro.modalities import Modalities, RandomState
 
-__all__ = ["CATEGORIES", "CLASSES", "COLUMNS", "LOGARITHMIC", "MODALITIES", "load_support2"]
+__all__ = [
+    "CATEGORIES",
+    "CLASSES",
+    "COLUMNS",
+    "LOGARITHMIC",
+    "MODALITIES",
+    "load_support2",
+    "load_support2_table",
+]
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
 SIX_MONTHS = 180  # days
@@ -143,22 +152,54 @@ def load_support2(path: AnyPath | None = None, task: str = "hospital_death", see
     >>> COLUMNS["background"]
     ('edu', 'edu known', 'income: under $11k', 'income: $11-$25k', 'income: $25-$50k', 'income: >$50k')
     """
-    if task not in CLASSES:
-        raise PrimoError(f"task is {task!r}; expected one of {tuple(CLASSES)}. Choose one of them.")
-    # Some fields have leading blanks, among them empty ones.
-    table = pd.read_csv(fetch(SUPPORT2, path), skipinitialspace=True)
+    table, y = _read(path, task)
     rows = random_rows(table["sno"], SHARES, seed)
     blocks, present = {}, {}
     for name, columns in MODALITIES.items():
         cells = table[list(columns)]
         present[name] = cells.notna().any(axis=1).to_numpy()
         blocks[name] = _encoded(cells, rows["train"][present[name][rows["train"]]])
-    if task == "hospital_death":
-        y = table["hospdead"]
-    else:
-        y = (table["death"] == 1) & (table["d.time"] <= SIX_MONTHS)
-    x = Modalities(blocks, present)
-    return Splits.of_rows("support2", x, y.to_numpy(np.int64), CLASSES[task], rows, f"{SUPPORT2.licence}.")
+    return Splits.of_rows(
+        "support2", Modalities(blocks, present), y, CLASSES[task], rows, f"{SUPPORT2.licence}."
+    )
+
+
+def load_support2_table(path: AnyPath | None = None, task: str = "hospital_death") -> Table:
+    """The same patients as one frame: 9,105 rows, neither split nor scaled nor encoded.
+
+    Parameters
+    ----------
+    path, task
+        As for `load_support2`, whose errors these are too.
+
+    Returns
+    -------
+    Table
+        The columns of ``MODALITIES``, in the source's units, categories as texts. Nothing is standardised,
+        no logarithm is taken and no cell is filled.
+
+    Examples
+    --------
+    >>> load_support2_table(task="tomorrow")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    primo_pyro.errors.PrimoError: task is 'tomorrow'; expected one of ('hospital_death', ...). Choose ...
+    """
+    source, y = _read(path, task)
+    columns = [column for listed in MODALITIES.values() for column in listed]
+    name = f"SUPPORT2, {task.replace('_', ' ')}"
+    return Table(name, source[columns], y, MODALITIES, CLASSES[task], f"{SUPPORT2.licence}.")
+
+
+def _read(path: AnyPath | None, task: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """All columns of the source, and the labels ``[N]`` of a task."""
+    if task not in CLASSES:
+        raise PrimoError(f"task is {task!r}; expected one of {tuple(CLASSES)}. Choose one of them.")
+    # Some fields have leading blanks, among them empty ones.
+    table = pd.read_csv(fetch(SUPPORT2, path), skipinitialspace=True)
+    died = table["hospdead"] == 1
+    if task == "six_month_death":
+        died = (table["death"] == 1) & (table["d.time"] <= SIX_MONTHS)
+    return table, died.to_numpy(np.int64)
 
 
 def _encoded(cells: pd.DataFrame, train: np.ndarray) -> np.ndarray:

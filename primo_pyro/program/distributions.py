@@ -12,10 +12,11 @@ from typing import cast
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, distributions
 from torch.distributions import register_kl
 
-__all__ = ["ONE_DRAW", "HeldDraws", "Shape", "from_noise", "kl_divergence", "noise_size"]
+__all__ = ["ONE_DRAW", "HeldDraws", "Shape", "either", "from_noise", "kl_divergence", "noise_size"]
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 ONE_DRAW = torch.Size()
@@ -45,6 +46,25 @@ def kl_divergence(
     except NotImplementedError:
         z = draws()
         return (q.log_prob(z) - p.log_prob(z)).mean(0)
+
+
+def either(
+    rows: Tensor, p: distributions.Distribution, q: distributions.Distribution
+) -> TorchDistributionMixin:
+    """p in some rows ``[B]``, q elsewhere. Of two diagonal normals it is one, which is drawn from once.
+
+    >>> p, q = (dist.Normal(torch.full((2, 1), mean), 1.0).to_event(1) for mean in (0.0, 9.0))
+    >>> either(torch.tensor([True, False]), p, q).mean.tolist()
+    [[0.0], [9.0]]
+    """
+    if all(isinstance(fn, dist.Independent) and type(fn.base_dist) is dist.Normal for fn in (p, q)):
+        a, b = cast(dist.Independent, p), cast(dist.Independent, q)
+        if a.event_shape == b.event_shape and len(a.event_shape) == 1:
+            of = rows[:, None]
+            loc = torch.where(of, a.base_dist.loc, b.base_dist.loc)
+            scale = torch.where(of, a.base_dist.scale, b.base_dist.scale)
+            return dist.Normal(loc, scale, validate_args=False).to_event(1)
+    return dist.MaskedMixture(cast(torch.BoolTensor, rows), q, p, validate_args=False)
 
 
 @register_kl(dist.MaskedMixture, distributions.Distribution)

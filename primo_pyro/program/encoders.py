@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from primo_pyro.errors import ModalityError
 from primo_pyro.modalities import Modalities
+from primo_pyro.program.inputs import FeatureInput, RobustScale, refuse_missing_cells
 
 __all__ = [
     "GRU",
@@ -23,9 +24,8 @@ __all__ = [
     "Encoders",
     "HasEncoders",
     "LeNet",
+    "Prepared",
     "Representations",
-    "Standardise",
-    "as_input",
     "encode",
     "encoder_for",
     "encoders_for",
@@ -123,28 +123,17 @@ class LeNet(nn.Module):
         return self.head(self.features(images))
 
 
-class Standardise(nn.Module):
-    """Subtract a mean and divide by a scale that were measured once, on the training rows."""
+class Prepared(nn.Sequential):
+    """A layer of `primo_pyro.program.inputs` and a network, as encoders that are chosen by shape are.
 
-    mean: Tensor
-    scale: Tensor
+    Unlike other encoders it is given values of any type as they are, NaN included.
+    """
 
-    def __init__(self, mean: Tensor, scale: Tensor):
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
-
-    @classmethod
-    def from_rows(cls, values: np.ndarray) -> Standardise:
-        """From ``[N, ..., F]``, one mean and scale for each of the F features; constants keep scale 1."""
-        axes = tuple(range(values.ndim - 1))
-        mean = values.mean(axes, dtype=np.float64) / _unit(values)
-        scale = values.std(axes, dtype=np.float64) / _unit(values)
-        scale = np.where(scale > 1e-8 * (1 + np.abs(mean)), scale, 1.0)
-        return cls(torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(scale, dtype=torch.float32))
+    takes_nan = True
 
     def forward(self, values: Tensor) -> Tensor:
-        return (values - self.mean) / self.scale
+        layer, network = self
+        return network(layer(values).to(next(network.parameters()).dtype))
 
 
 def encoder_for(
@@ -153,7 +142,8 @@ def encoder_for(
     """The encoder that fits present training values by their shape.
 
     ``[N, F]`` gets a two-layer perceptron, ``[N, T, F]`` a gated recurrent unit, both behind a
-    standardisation; ``[N, C, height, width]`` gets a LeNet.
+    `FeatureInput`; ``[N, C, height, width]`` gets a LeNet behind a `RobustScale` of each channel, in which
+    missing pixels are filled with the channel's median.
 
     Raises
     ------
@@ -164,19 +154,18 @@ def encoder_for(
     torch.Size([5, 16])
     """
     shape = values.shape[1:]
-    if len(shape) == 1:
-        network: nn.Module = MLP(shape[0], hidden_dim, out_features, dropout=dropout)
-    elif len(shape) == 2:
-        network = GRU(shape[1], hidden_dim, out_features, dropout=dropout)
-    elif len(shape) == 3:
-        return LeNet(shape, out_features, dropout=dropout)
-    else:
+    if len(shape) == 3:
+        scale = RobustScale.from_rows(values, channels_first=True)
+        return Prepared(scale, LeNet(shape, out_features, dropout=dropout))
+    if len(shape) not in (1, 2):
         raise ModalityError(
             f"Modality {name!r} has rows of shape {list(shape)}; an encoder is chosen for [features], "
             f"[time, features] or [channels, height, width]. Reshape it, or pass encoders={{{name!r}: "
             "your own module}}."
         )
-    return nn.Sequential(Standardise.from_rows(values), network)
+    inputs = FeatureInput.from_rows(values)
+    network = MLP if len(shape) == 1 else GRU
+    return Prepared(inputs, network(inputs.out_features, hidden_dim, out_features, dropout=dropout))
 
 
 # --- Representations: what all conditional distributions look at ---------------------------------------
@@ -283,15 +272,29 @@ class Encoders(nn.ModuleDict):
         """Length of all representations side by side."""
         return len(self) * self.out_features
 
+    def represent(self, name: str, values: Tensor) -> Tensor:
+        """One modality's values ``[B, ...]`` of any type as ``[B, H]``.
+
+        An encoder of the user's own gets them in the type of the parameters, in which large numbers lose
+        their last digits.
+        """
+        encoder = self[name]
+        return encoder(values if isinstance(encoder, Prepared) else values.to(self._like().dtype))
+
+    def _like(self) -> Tensor:
+        return next(self.parameters())
+
     def forward(self, x: Modalities) -> Representations:
-        like = next(self.parameters())
+        like = self._like()
+        refuse_missing_cells(x, dict(self.items()))
         values, present = {}, {}
-        for name, encoder in self.items():
+        for name in self:
             has = np.flatnonzero(x.present[name])
             rows = torch.as_tensor(has, device=like.device)
             h = like.new_zeros(len(x), self.out_features)
             if len(has):
-                h = h.index_copy(0, rows, encoder(as_input(x.values[name][has], like)))
+                given = torch.as_tensor(x.values[name][has]).to(like.device)
+                h = h.index_copy(0, rows, self.represent(name, given))
             values[name] = h
             present[name] = torch.as_tensor(x.present[name], device=like.device)
         return Representations(values, present)
@@ -312,15 +315,6 @@ def encode(program: HasEncoders, x: Modalities | Representations) -> Representat
     result. Where they do, the encoders are not even looked up: Pyro lists every parameter at every look.
     """
     return x if isinstance(x, Representations) else program.encoder(x)
-
-
-def as_input(values: np.ndarray, like: Tensor) -> Tensor:
-    """Numbers of the type and on the device of ``like``; bytes become fractions of 255."""
-    return torch.as_tensor(values).to(like.device).to(like.dtype) / _unit(values)
-
-
-def _unit(values: np.ndarray) -> int:
-    return 255 if values.dtype == np.uint8 else 1
 
 
 def encoders_for(
@@ -345,16 +339,46 @@ def encoders_for(
         raise ModalityError(
             f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}). Correct the names."
         )
-    taken = sorted(name for name in x.names if hasattr(Encoders, name) or name == "training")
+    known = {*dir(Encoders), *vars(nn.ModuleDict()), "out_features"}
+    taken = sorted(name for name in x.names if name in known)
     if taken:
         raise ModalityError(
             f"Modality {taken[0]!r} has the name of a method or attribute of torch modules. Rename it, for "
             f"example to '{taken[0]}_block'."
         )
     encoders = {
-        name: copy.deepcopy(given[name])
+        name: _fitting(name, copy.deepcopy(given[name]), x.values[name][x.present[name]][:2], hidden_dim)
         if given and name in given
         else encoder_for(name, x.values[name][x.present[name]], hidden_dim, hidden_dim, dropout)
         for name in sorted(x.names)
     }
     return Encoders(encoders, hidden_dim)
+
+
+def _fitting(name: str, module: nn.Module, some: np.ndarray, out_features: int) -> nn.Module:
+    """A module that was given, after a look at whether it makes ``[B, out_features]`` of present rows.
+
+    Raises
+    ------
+    ModalityError
+        Where it does not.
+    """
+    if torch.get_default_device().type == "meta":
+        return module  # only shapes are asked for
+    training = [(inner, inner.training) for inner in module.modules()]
+    try:
+        with torch.no_grad():
+            h: object = module.eval()(torch.as_tensor(some).float())
+        fits = isinstance(h, Tensor) and h.shape == (len(some), out_features) and h.dtype == torch.float32
+        found = f"{list(h.shape)} {h.dtype}" if isinstance(h, Tensor) else type(h).__name__
+        cause = None
+    except Exception as error:  # of a user's own code
+        fits, found, cause = False, f"{type(error).__name__}: {error!s:.200}", error
+    if not fits:
+        raise ModalityError(
+            f"The encoder given for {name!r} makes of rows of shape {list(some.shape)}: {found}; expected "
+            f"[{len(some)}, {out_features}] in torch.float32. Give a module from [B, ...] to [B, hidden_dim]."
+        ) from cause
+    for inner, was_training in training:
+        inner.training = was_training
+    return module

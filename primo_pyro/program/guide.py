@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyro
-import pyro.distributions as dist
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
@@ -26,7 +25,7 @@ from torch import Tensor, distributions, nn
 
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.conditionals import BatchNormDiagNormal
-from primo_pyro.program.distributions import HeldDraws
+from primo_pyro.program.distributions import HeldDraws, either
 from primo_pyro.program.encoders import Encoders, Representations, encode
 from primo_pyro.program.protocols import Story
 
@@ -92,7 +91,7 @@ class PrimoGuide(PyroModule):
         if not self.proposes_from_prior:
             return q
         known = h.all_present(self.latents[name].about)
-        proposal = dist.MaskedMixture(known, q, p, validate_args=False)
+        proposal = either(known, p, q)
         if len(self.latents) == 1:
             return proposal
         return HeldDraws(proposal, known & absent)

@@ -12,7 +12,6 @@ factors.
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any, Self, cast
 
 import pyro
@@ -31,15 +30,10 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Objective, TraceELBO
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
-from primo_pyro.program.regulariser import (
-    Priors,
-    is_package_story,
-    priors_of,
-    random_sets,
-    regulariser,
-)
+from primo_pyro.program.regulariser import random_sets, regulariser
+from primo_pyro.program.stacked import Stacked, can_be_stacked
 
-__all__ = ["Loss", "LossParts", "TrainingModel", "asked_at_random", "log_ratios"]
+__all__ = ["Loss", "LossParts", "TrainingModel", "asked_at_random"]
 
 
 class TrainingModel(PyroModule):
@@ -69,15 +63,29 @@ class TrainingModel(PyroModule):
         """What it is trained for, so that a checkpoint of another objective is recognised."""
         return repr(self.objective)
 
-    def terms(self, h: Representations, y: Tensor | None, priors: Priors | None = None) -> dict[str, Tensor]:
+    def terms(self, h: Representations, y: Tensor | None) -> dict[str, Tensor]:
         """What training takes off the bound, by names ``[B]``: R and the encoders' own log losses."""
-        parts = regulariser(self.model, h, self.objective, priors)
-        if y is not None:
-            for m, head in self.heads.items():
-                outcome = cast(Outcome, self.outcomes[m])
-                log_p = outcome.distribution(head(h.values[m])).log_prob(y)
-                parts[f"auxiliary_{m}"] = -self.objective.auxiliary * h.present[m] * log_p
+        parts = regulariser(self.model, h, self.objective)
+        if y is not None and len(self.heads):
+            named = zip(self.heads, self.auxiliary(h, y), strict=True)
+            parts |= {f"auxiliary_{m}": term for m, term in named}
         return parts
+
+    def auxiliary(self, h: Representations, y: Tensor) -> Tensor:
+        """The weighted log loss of each encoder's own head, ``[M, B]``; 0 where its modality is absent."""
+        heads = [cast(nn.Linear, head) for head in self.heads.values()]
+        values = torch.stack([h.values[m] for m in self.heads])  # [M, B, H]
+        weight, bias = torch.stack([f.weight for f in heads]), torch.stack([f.bias for f in heads])
+        parameters = torch.baddbmm(bias[:, None], values, weight.transpose(1, 2))
+        outcomes = [cast(Outcome, outcome) for outcome in self.outcomes.values()]
+        if any(True for _ in outcomes[0].parameters()):
+            log_p = torch.stack(
+                [o.distribution(p).log_prob(y) for o, p in zip(outcomes, parameters, strict=True)]
+            )
+        else:
+            log_p = outcomes[0].distribution(parameters).log_prob(y)
+        present = torch.stack([h.present[m] for m in self.heads])
+        return -self.objective.auxiliary * present * log_p
 
     def something_absent(self, x: Modalities | Representations, y: Tensor | None = None) -> Tensor:
         """As `PrimoModel.something_absent`."""
@@ -104,7 +112,7 @@ class Loss(nn.Module):
 
     It equals the ELBO of a `TrainingModel` and the guide. What does not depend on the latents is added
     outside of Pyro, where looking up a network costs nothing; and where model and guide are the package's
-    own, the bound is computed from the same distributions without Pyro's bookkeeping, draw for draw.
+    own, all latents are computed at once, draw for draw the same (`primo_pyro.program.stacked`).
 
     Parameters
     ----------
@@ -139,26 +147,55 @@ class Loss(nn.Module):
         self.strength = 1.0
         self.parts: dict[str, Tensor] = {}
 
-    def forward(self, x: Modalities | Representations, y: Tensor) -> Tensor:
-        model, objective = self.training_model.model, self.training_model.objective
+    def forward(self, x: Modalities | Representations, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of a batch; ``weights`` ``[B]`` are what each row counts."""
+        model, objective, guide = self.training_model.model, self.training_model.objective, self.bound.guide
         h = encode(model, x)  # once, for model, guide and R
         if len(model.optional) > 1:
             h = h.ask(asked_at_random(model, h))
-        priors = priors_of(model, h)
-        terms = self.training_model.terms(h, y, priors)
-        self.parts = {name: term.detach().mean() for name, term in terms.items()}
-        rest = self.strength * sum(term.sum() for term in terms.values())
-        guide = self.bound.guide
-        if objective.elbo == "mean_field" or not (
-            is_package_story(model) and type(guide).forward is PrimoGuide.forward
-        ):
-            return self.bound(h, y) + rest
-        own, bound = cast(PrimoGuide, guide), cast(ImportanceELBO | TraceELBO, self.bound.elbo)
-        ratios, log_p = log_ratios(model, own, h, y, priors, objective.num_particles)
-        self.parts |= {f"kl_z_{name}": -ratio.detach().mean() for name, ratio in ratios.items()}
-        self.parts["nll_y"] = -log_p.detach().mean()
-        log_weights = log_p + self.strength * sum(ratios.values())
-        return rest - bound.average(log_weights, partial(model.something_absent, h)).sum()
+        if objective.elbo == "mean_field" or not can_be_stacked(model, guide):
+            terms = self.training_model.terms(h, y)
+            if weights is not None:
+                terms = {name: weights * term for name, term in terms.items()}
+            self.parts = {name: term.detach().mean() for name, term in terms.items()}
+            rest = self.strength * sum(term.sum() for term in terms.values())
+            return _bound_of_programs(self.bound, h, y, weights) + rest
+        stacked = Stacked(cast(PrimoModel, model), cast(PrimoGuide, guide), h, objective)
+        terms, ratios, log_p = stacked.terms(y)
+        if len(self.training_model.heads):
+            terms["auxiliary"] = self.training_model.auxiliary(h, y)
+        elbo = cast(ImportanceELBO | TraceELBO, self.bound.elbo)
+        log_weights = log_p + self.strength * ratios.sum(0)
+        bound = elbo.average(log_weights, lambda: stacked.something_absent)
+        if weights is not None:
+            terms = {name: weights * term for name, term in terms.items()}
+            ratios, log_p, bound = weights * ratios, weights * log_p, weights * bound
+        self.parts = self._means(terms, ratios, log_p)
+        return self.strength * sum(term.sum() for term in terms.values()) - bound.sum()
+
+    @torch.no_grad()
+    def _means(self, terms: dict[str, Tensor], ratios: Tensor, log_p: Tensor) -> dict[str, Tensor]:
+        """The parts by name, those of each latent and each encoder apart."""
+        latents, encoders = tuple(self.training_model.model.prior), tuple(self.training_model.heads)
+        named: dict[str, Tensor] = {}
+        for part, term in (terms | {"kl_z": -ratios.mean(1)}).items():
+            if term.dim() == 1:
+                named[part] = term.mean()
+            else:
+                owners = encoders if part == "auxiliary" else latents
+                named |= {f"{part}_{o}": mean for o, mean in zip(owners, term.mean(1).unbind(), strict=True)}
+        return named | {"nll_y": -log_p.mean()}
+
+
+def _bound_of_programs(bound: Any, h: Representations, y: Tensor, weights: Tensor | None) -> Tensor:
+    """The negative bound of any programs by one of Pyro's ELBO modules, summed over weighted rows."""
+    if weights is None:
+        return bound(h, y)
+    if isinstance(bound.elbo, ImportanceELBO):  # a row's bound is no sum over its sites
+        return bound(h, y, row_weights=weights)
+    counts = weights > 0  # a scale of 0 is refused
+    with poutine.mask(mask=cast(Any, counts)), poutine.scale(scale=weights.where(counts, 1.0)):
+        return bound(h, y)
 
 
 def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
@@ -173,26 +210,6 @@ def asked_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
     has_some = torch.stack([h.present[m] for m in model.optional]).any(0)
     nothing = has_some & (torch.rand(len(h), device=has_some.device) < 0.25)
     return {m: rows & ~nothing for m, rows in asked.items()}
-
-
-def log_ratios(
-    model: PrimoModel, guide: PrimoGuide, h: Representations, y: Tensor, priors: Priors, num_draws: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """log p(z_l) - log q(z_l) of each latent in play and log p(y | x_o, z), ``[K, B]`` each, z drawn from q.
-
-    What Pyro's ELBOs compute from the two programs, in the same order of draws.
-    """
-    ratios, z = {}, {}
-    label, absent = model.outcome.features(y), model.something_absent(h)
-    for name, p in priors.items():
-        in_play = h.in_play(model.latents[name].about)
-        if in_play is not False:
-            q = guide.proposal(name, h, label, p, absent)
-            z[name] = q.rsample((num_draws,))
-            ratio = p.log_prob(z[name]) - q.log_prob(z[name])
-            ratios[name] = ratio if in_play is True else ratio.where(in_play, 0.0)
-    log_p = model.outcome.distribution(model.likelihood(h, z)).log_prob(y)
-    return ratios, log_p if z else log_p.expand(num_draws, -1)  # without latents all draws are one
 
 
 class LossParts(poutine.messenger.Messenger):

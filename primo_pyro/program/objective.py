@@ -9,12 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
+
+from primo_pyro.errors import ParameterError
+from primo_pyro.parameters import (
+    Flag,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+    as_python,
+    check_parameter,
+    check_parameters,
+)
 
 __all__ = ["ImportanceELBO", "Objective", "TraceELBO"]
 
@@ -61,8 +73,9 @@ class Objective:
 
     Raises
     ------
-    ValueError
-        For an unknown bound, or fewer particles than the forecast needs.
+    ParameterError
+        For an unknown bound, a weight that is negative or no number, or fewer particles than the forecast
+        needs.
 
     Examples
     --------
@@ -86,13 +99,21 @@ class Objective:
     spread_penalty: float = 1.0
     warm_up: float = 0.0
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "elbo": OneOf("trace", "mean_field", "importance"),
+        "num_particles": Whole(1, 2**16),
+        "propose_from_prior": Flag(),
+        "tie_on_complete": Real(0, 1),
+        "spread_penalty": Real(0, 1),
+        "warm_up": Real(0, 1),
+    } | dict.fromkeys(("anchor", "tie", "forecast", "residual_spread", "agreement", "auxiliary"), Real(0))
+
     def __post_init__(self) -> None:
-        if self.elbo not in ELBOS:
-            raise ValueError(
-                f"elbo is {self.elbo!r}; expected one of {', '.join(map(repr, ELBOS))}. Choose one of them."
-            )
+        check_parameters(self)
+        for name in self.parameter_ranges:  # JSON does not know NumPy's numbers
+            object.__setattr__(self, name, as_python(getattr(self, name)))
         if (self.forecast or self.residual_spread) and self.num_particles < 2:
-            raise ValueError(
+            raise ParameterError(
                 f"forecast is {self.forecast:g} and residual_spread {self.residual_spread:g} with "
                 f"{self.num_particles} particle; expected at least two draws, between which both take "
                 "distances. Raise num_particles, or set both to 0."
@@ -101,6 +122,7 @@ class Objective:
     @staticmethod
     def named(name: str) -> Objective:
         """``"paper"``: Eq. 7 to the letter. ``"calibrated"``: the default (docs/objective.md)."""
+        check_parameter("objective", name, OneOf(*OBJECTIVES))
         return OBJECTIVES[name]
 
     def make_elbo(self) -> ELBO:
@@ -143,8 +165,10 @@ class ImportanceELBO(Trace_ELBO):
         penalised = bound + self.spread_penalty * (log_weights.mean(0) - bound)
         return torch.where(something_absent(), bound, penalised)
 
-    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative bound, summed over rows."""
+    def differentiable_loss(
+        self, model: Any, guide: Any, *args: Any, row_weights: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        """The negative bound, summed over rows, or over rows times ``row_weights`` ``[B]``."""
         (traces,) = self._get_traces(model, guide, args, kwargs)
         model_trace, guide_trace = traces
         log_weights = cast(
@@ -152,7 +176,8 @@ class ImportanceELBO(Trace_ELBO):
         )  # [K, B] or [B]
         if log_weights.dim() == 1:
             log_weights = log_weights[None]
-        return -self.average(log_weights, lambda: model.something_absent(*args)).sum()
+        bound = self.average(log_weights, lambda: model.something_absent(*args))
+        return -(bound if row_weights is None else row_weights * bound).sum()
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The negative bound as a number."""

@@ -124,6 +124,10 @@ class Outcome(nn.Module, ABC):
         """Parameters ``[..., P]`` as points ``[..., D]`` that differ only where the label's law does."""
         return parameters
 
+    def carried_over(self, parameters: np.ndarray, other: Outcome) -> np.ndarray:
+        """Parameters ``[..., P]`` of another outcome of this kind, as they would be of this one."""
+        return parameters
+
     def normalise(self, p: Tensor) -> Tensor:
         """A prediction ``[..., Q]`` that was averaged in floating point, made a prediction again."""
         return p
@@ -243,6 +247,11 @@ class Ordinal(Categorical):
 
     def coordinates(self, parameters: np.ndarray) -> np.ndarray:
         return parameters
+
+    def carried_over(self, parameters: np.ndarray, other: Outcome) -> np.ndarray:
+        """Scores at the same place beside the middle of the cut points: these differ between outcomes."""
+        theirs = other.cuts if isinstance(other, Ordinal) else self.cuts
+        return parameters + np.float32((self.cuts.mean() - theirs.mean()).item())
 
     def distance(self, p: Values, q: Values) -> Values:
         return abs((p - q).cumsum(-1)[..., :-1]).sum(-1) / (self.num_classes - 1)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from primo_pyro.program.encoders import MLP, Representations
 
-__all__ = ["DiagNormal", "Latent", "LocationAndScale", "one_latent_each"]
+__all__ = ["DiagNormal", "Latent", "LocationAndScale", "one_latent_each", "split_parameters"]
 
 
 class LocationAndScale(nn.Module):
@@ -27,8 +27,13 @@ class LocationAndScale(nn.Module):
 
     def location_and_scale(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, in_features]`` to two ``[B, d]``."""
-        loc, raw = self.net(given).chunk(2, dim=-1)
-        return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
+        return split_parameters(self.net(given))
+
+
+def split_parameters(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Location and scale ``[..., d]`` of what a network puts out, ``[..., 2 d]``."""
+    loc, raw = numbers.chunk(2, dim=-1)
+    return loc, F.softplus(raw + 0.5413) + 1e-4  # softplus(0.5413) = 1; the floor keeps KL finite
 
 
 class DiagNormal(LocationAndScale):

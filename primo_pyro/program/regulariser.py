@@ -26,17 +26,17 @@ averages move to that of P_all, which is held: the more is averaged over, the le
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import detach
-from torch import Tensor, distributions
+from torch import Tensor, distributions, nn
 
 from primo_pyro.errors import DrawsError
 from primo_pyro.program.distributions import kl_divergence
@@ -48,12 +48,15 @@ from primo_pyro.program.protocols import Story
 
 __all__ = [
     "Priors",
+    "compare_predictions",
     "energy_score",
+    "frozen",
+    "hidden_at_random",
     "is_package_story",
     "mean_distance",
+    "names_of_prediction_terms",
     "part_of",
     "prediction_terms",
-    "priors_alone",
     "priors_of",
     "random_sets",
     "regulariser",
@@ -112,7 +115,7 @@ def regulariser(
     """
     if not model.latents:
         return {}
-    hidden = random_sets({m: h.present[m] for m in model.optional}, alone=0.5, everything=0.0)
+    hidden = hidden_at_random(model, h)
     h_m = h.hide(hidden)
     complete, missing = priors or priors_of(model, h), priors_of(model, h_m)
     parts = {}
@@ -155,6 +158,11 @@ def _require_reparameterised(name: str, p: distributions.Distribution) -> None:
         )
 
 
+def hidden_at_random(model: Story, h: Representations) -> dict[str, Tensor]:
+    """For each row the set H of its present modalities that R hides: modality to booleans ``[B]``."""
+    return random_sets({m: h.present[m] for m in model.optional}, alone=0.5, everything=0.0)
+
+
 def prediction_terms(
     model: Story,
     h: Representations,
@@ -172,49 +180,84 @@ def prediction_terms(
     complete, missing
         Priors of these rows with and without what is hidden.
     """
-    several = len(model.optional) > 1
-    names = ("forecast", "residual_spread", "agreement") if several else ("forecast",)
-    weights = {name: weight for name in names if (weight := getattr(objective, name))}
-    rows = torch.stack(list(hidden.values())).any(0).nonzero()[:, 0]
-    if not weights or len(rows) == 0:
-        return dict.fromkeys(weights, h.fused().new_zeros(len(h)))
-    hidden = {m: where[rows] for m, where in hidden.items()}
-    h_c = h[rows]
-    h_m = h_c.hide(hidden)
-    if several or h.asked is not None:  # with one, it is present in all these rows
-        h_c, h_m = h_c.ask(()), h_m.ask(hidden)
-    largest, num_draws = model.outcome.largest_impact, objective.num_particles
-    forecast = story_predictions(model, h_m, missing, rows, num_draws)  # [K, B', Q]
+    terms = names_of_prediction_terms(model, objective)
+    if not terms:
+        return {}
+    num_draws = objective.num_particles
+    # The same draws for all questions: what differs between these is not a matter of luck.
+    z = {name: _draws(p, num_draws) for name, p in missing.items()}
+    h_m, h_c = h.hide(hidden), h
+    if len(model.optional) > 1 or h.asked is not None:
+        h_m, h_c = h_m.ask(hidden), h_c.ask(())
+    forecast = story_predictions(model, h_m, z)  # [K, B, Q]
     # For the residual spread the likelihood is held: it would learn to ignore latents that say little yet.
-    with priors_alone(model) if "residual_spread" in weights else torch.no_grad():
-        revealed = story_predictions(model, h_c, complete, rows, num_draws)
-    found = {}
-    if "forecast" in weights:
-        found["forecast"] = largest * energy_score(model.outcome, forecast, revealed.detach())
-    if "residual_spread" in weights:
-        found["residual_spread"] = largest * mean_distance(model.outcome, revealed) / 2
-    if "agreement" in weights:
+    with frozen(model, but=model.prior) if "residual_spread" in terms else torch.no_grad():
+        revealed = story_predictions(model, h_c, {n: _draws(p, num_draws) for n, p in complete.items()})
+    everything = part = None
+    if "agreement" in terms:
         with torch.no_grad():
-            everything = story_predictions(model, h_m.ask(model.optional), missing, rows, num_draws).mean(0)
-        part = story_predictions(model, h_m.ask(part_of(hidden)), missing, rows, num_draws)
-        # Where all that is absent is hidden both ask the same, and differ by their draws alone.
-        others = torch.stack([~h_c.present[m] for m in model.optional]).any(0)
-        of_part, of_hidden = (
-            (model.outcome.distance(p.mean(0), everything) / largest).square() for p in (part, forecast)
-        )
-        found["agreement"] = of_part + of_hidden.where(others, 0.0)
-    return {
-        name: value.new_zeros(len(h)).index_copy(0, rows, weights[name] * value)
-        for name, value in found.items()
-    }
+            everything = story_predictions(model, h_m.ask(model.optional), z)
+        part = story_predictions(model, h_m.ask(part_of(hidden)), z)
+    is_hidden = torch.stack(list(hidden.values()))
+    absent = torch.stack([~h.present[m] for m in model.optional])
+    return compare_predictions(
+        model.outcome, objective, terms, is_hidden.any(0), absent.any(0), forecast, revealed, part, everything
+    )
+
+
+def names_of_prediction_terms(model: Story, objective: Objective) -> tuple[str, ...]:
+    """Those of `prediction_terms` that have a weight."""
+    names = ("forecast", "residual_spread", "agreement") if len(model.optional) > 1 else ("forecast",)
+    return tuple(name for name in names if getattr(objective, name))
+
+
+def compare_predictions(
+    outcome: Outcome,
+    objective: Objective,
+    terms: Iterable[str],
+    hidden: Tensor,
+    others: Tensor,
+    forecast: Tensor,
+    revealed: Tensor,
+    part: Tensor | None,
+    everything: Tensor | None,
+) -> dict[str, Tensor]:
+    """The terms ``[B]``, weighted, of predictions ``[K, B, Q]``.
+
+    Parameters
+    ----------
+    hidden, others
+        Booleans ``[B]``: rows in which something is hidden; and in which something is absent beside it.
+    forecast, revealed
+        P, which asks about what is hidden, and Q, of which it is revealed.
+    part, everything
+        P_A, which asks about a part of what is hidden, and P_all, which asks about all that is absent; needed
+        for ``agreement``.
+    """
+    largest, found = outcome.largest_impact, {}
+    for name in terms:
+        if name == "forecast":
+            term = largest * energy_score(outcome, forecast, revealed.detach())
+        elif name == "residual_spread":
+            term = largest * mean_distance(outcome, revealed) / 2
+        else:
+            target = cast(Tensor, everything).detach().mean(0)
+            of_part, of_hidden = (
+                (outcome.distance(p.mean(0), target) / largest).square()
+                for p in (cast(Tensor, part), forecast)
+            )
+            # Where all that is absent is hidden, both ask the same.
+            term = of_part + of_hidden.where(others, 0.0)
+        found[name] = getattr(objective, name) * term.where(hidden, 0.0)
+    return found
 
 
 @contextmanager
-def priors_alone(model: Story) -> Iterator[None]:
-    """Gradients of what is computed here reach the priors and what these were computed from, and no more."""
-    priors = set(model.prior.parameters())
-    others = [p for p in model.parameters() if p.requires_grad and p not in priors]
-    for parameter in others:
+def frozen(module: Any, *, but: nn.Module | None = None) -> Iterator[None]:
+    """Gradients of what is computed here reach no parameters of a module, ``but`` those of a part of it."""
+    spared = set(but.parameters()) if but is not None else set()
+    held = [p for p in module.parameters() if p.requires_grad and p not in spared]
+    for parameter in held:
         parameter.requires_grad_(False)
     try:
         with warnings.catch_warnings():
@@ -222,7 +265,7 @@ def priors_alone(model: Story) -> Iterator[None]:
             warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
             yield
     finally:
-        for parameter in others:
+        for parameter in held:
             parameter.requires_grad_(True)
 
 
@@ -258,23 +301,18 @@ def part_of(hidden: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def story_predictions(
-    model: Story, h: Representations, priors: Priors, rows: Tensor, num_draws: int
-) -> Tensor:
-    """Predictions ``[K, B', Q]`` of the model's story under K draws, for some ``rows`` ``[B']``.
-
-    ``h`` has these rows, the priors all.
-    """
+def story_predictions(model: Story, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
+    """Predictions ``[K, B, Q]`` of the model's story, whose latents have the values ``z`` ``[K, B, d]``."""
+    num_draws = len(next(iter(z.values())))
     if is_package_story(model):
-        in_play = [name for name in priors if h.in_play(model.latents[name].about) is not False]
-        z = {name: _draws(priors[name], num_draws)[:, rows] for name in in_play}
         return model.outcome.predict(model.likelihood(h, z))
     y = model.outcome.placeholder(len(h)).to(h.fused().device)
     # A story within the story that is being told: its sites are not those of the loss. Dimension -2 may be
     # that of the ELBO's own draws.
+    values = {f"z_{name}": value[:, None] for name, value in z.items()}
     with poutine.block(), pyro.plate("forecast", num_draws, dim=-3), pyro.plate("rows", len(h), dim=-1):
-        trace = poutine.trace(model.story).get_trace(h, y)
-    parameters = cast(Tensor, trace.nodes[model.outcome.parameters_site]["value"])  # [K, 1, B', P]
+        trace = poutine.trace(poutine.condition(model.story, data=values)).get_trace(h, y)
+    parameters = cast(Tensor, trace.nodes[model.outcome.parameters_site]["value"])  # [K, 1, B, P]
     return model.outcome.predict(parameters.expand(num_draws, 1, len(h), -1)[:, 0])
 
 

@@ -6,6 +6,7 @@ change) are total variation distances between two predictions, from 0 to 1 and w
 are those of the paper.
 """
 
+from primo_pyro.analysis.plots.decisions import decision_curve, promises, risk_draws, skips
 from primo_pyro.analysis.plots.impact import (
     acquisition_curve,
     gap_scatter,
@@ -19,7 +20,7 @@ from primo_pyro.analysis.plots.labels import (
     latent_completions,
     shares_by_group,
 )
-from primo_pyro.analysis.plots.methods import bias_map, method_scores
+from primo_pyro.analysis.plots.methods import bias_map, method_scores, paired_differences
 from primo_pyro.analysis.plots.style import COMPLETE, MISSING, RED
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RED",
     "acquisition_curve",
     "bias_map",
+    "decision_curve",
     "gap_scatter",
     "impact_against_truth",
     "impact_calibration",
@@ -36,5 +38,9 @@ __all__ = [
     "label_shares_bars",
     "latent_completions",
     "method_scores",
+    "paired_differences",
+    "promises",
+    "risk_draws",
     "shares_by_group",
+    "skips",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from primo_pyro.analysis.plots.style import COMPLETE, GREY, MISSING, titled_axes
+from primo_pyro.analysis.plots.style import BLUE, COMPLETE, GREY, MISSING, RED, titled_axes
 
-__all__ = ["bias_map", "method_scores"]
+__all__ = ["bias_map", "method_scores", "paired_differences"]
 
 
 def method_scores(
@@ -138,4 +139,60 @@ def bias_map(distances: pd.DataFrame, modality: str = "the modality", ax: Axes |
     ax.text(0.98 * top, 0.93 * top, "equal distance from both", color=GREY, ha="right", fontsize="small")
     ax.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return ax
+
+
+def paired_differences(differences: pd.DataFrame, label: str, method: str, ax: Axes | None = None) -> Axes:
+    """A method less each rival, table by table, with two standard errors to each side.
+
+    Parameters
+    ----------
+    differences
+        ``table, rival, difference, error``, of a loss: below 0 the method is better. A line whose rival is
+        ``"best"`` is not drawn: it repeats another one.
+    label
+        Name of the loss, with its unit in brackets.
+    method
+        Name of the method.
+    ax
+        The axes to draw on; None: the current axes.
+
+    Returns
+    -------
+    Axes
+        Those that were drawn on.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> frame = pd.DataFrame({"table": ["hearts"] * 2, "rival": ["forest", "logistic"],
+    ...                       "difference": [-0.02, 0.01], "error": [0.005, 0.01]})
+    >>> paired_differences(frame, "log loss (nats)", "primo", ax=Figure().subplots()).get_title(loc="left")
+    'Left of 0 primo is better; 2 standard errors, coloured where they leave out 0'
+    """
+    frame = differences[differences["rival"] != "best"]
+    title = f"Left of 0 {method} is better; 2 standard errors, coloured where they leave out 0"
+    ax = titled_axes(ax, title, f"{method} less rival, {label}", "")
+    names, at = [], []
+    height = 0.0
+    for table, lines in frame.groupby("table", sort=False):
+        ax.text(
+            -0.02, height, str(table).replace("_", " "), transform=ax.get_yaxis_transform(),
+            ha="right", va="center", weight="bold",
+        )  # fmt: skip
+        for rival, difference, error in lines[["rival", "difference", "error"]].itertuples(index=False):
+            height += 1
+            error = 0 if np.isnan(error) else 2 * error
+            clear = abs(difference) > error
+            colour = GREY if not clear else BLUE if difference < 0 else RED
+            marker = "o" if not clear else "<" if difference < 0 else ">"
+            ax.errorbar(difference, height, xerr=error, color=colour, marker=marker, capsize=3)
+            names.append(rival)
+            at.append(height)
+        height += 1.5
+    ax.axvline(0, color="black", linewidth=1, zorder=0)
+    ax.set_yticks(at, names)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(height - 0.5, -0.75)
+    ax.grid(axis="x", color=GREY, alpha=0.2)
     return ax

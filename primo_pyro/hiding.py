@@ -1,0 +1,113 @@
+"""Modalities that rows have are hidden and revealed again: what is predicted before and after, and V."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from primo_pyro.analysis.impact import Revealed
+from primo_pyro.errors import ModalityError
+from primo_pyro.modalities import Modalities
+from primo_pyro.prediction import Summary, summarise
+from primo_pyro.program.model import PrimoModel
+
+__all__ = ["hide_then_reveal", "rows_by_set"]
+
+
+def hide_then_reveal(
+    model: PrimoModel,
+    x: Modalities,
+    optional: Sequence[str],
+    names: Sequence[str] | None,
+    drawn: Mapping[str, Any],
+) -> Revealed:
+    """What is predicted of rows without and with modalities that they have.
+
+    Parameters
+    ----------
+    model
+        The program.
+    x
+        Rows ``[N]``.
+    optional
+        Its optional modalities.
+    names
+        Those to hide, which each row has; None: in each row all optional ones that it has. V is about what
+        was hidden of the row alone: what it lacks cannot be revealed, and stays absent.
+    drawn
+        Number, kind and seed of the draws, as `primo_pyro.prediction.summarise` takes them.
+
+    Raises
+    ------
+    ModalityError
+        Where a row has nothing to hide, or lacks one of ``names``.
+    """
+    hidden = _hidden(x, optional, names)
+    missing = x
+    for name, rows in hidden.items():
+        missing = missing.drop(name, where=rows)
+    before, after = (summarise(model, rows, **drawn) for rows in (missing, x))
+    if set(hidden) == set(optional) and np.all(list(hidden.values())):
+        return Revealed(before.prediction, after.prediction, before, after.spread)
+    order, parts = [], []
+    for about, rows in rows_by_set(hidden):
+        order.append(rows)
+        parts.append(summarise(model, missing[rows], **drawn, about=about))
+    joined = Summary.joined(parts)
+    back = np.argsort(np.concatenate(order))
+    impact = replace(joined, **{name: v[back] for name, v in vars(joined).items() if v is not None})
+    remaining = summarise(model, x, **drawn, about=())
+    return Revealed(before.prediction, after.prediction, impact, remaining.spread)
+
+
+def rows_by_set(has: Mapping[str, np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Each set of names that some rows have, and the positions of these rows.
+
+    Parameters
+    ----------
+    has
+        Name to booleans ``[N]``.
+
+    Examples
+    --------
+    >>> has = {"a": np.array([True, True, False]), "b": np.array([True, False, True])}
+    >>> for names, rows in rows_by_set(has):
+    ...     print(names, rows)
+    ('b',) [2]
+    ('a',) [1]
+    ('a', 'b') [0]
+    """
+    sets, which = np.unique(np.stack(list(has.values()), axis=1), axis=0, return_inverse=True)
+    return [
+        (
+            tuple(name for name, is_in in zip(has, each, strict=True) if is_in),
+            np.flatnonzero(which.ravel() == i),
+        )
+        for i, each in enumerate(sets)
+    ]
+
+
+def _hidden(x: Modalities, optional: Sequence[str], names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """For each modality in which rows it is to be hidden."""
+    if names is None:
+        hidden = {m: x.present[m] for m in optional}
+        without = int((~np.any(list(hidden.values()), axis=0)).sum())
+        if without:
+            raise ModalityError(
+                f"{without} of {len(x)} rows have none of the optional modalities ({', '.join(hidden)}); "
+                "expected rows with something to hide. Write x = estimator.read(x), and pass "
+                f"x[{' | '.join(f'x.present[{m!r}]' for m in hidden)}], and their labels."
+            )
+        return hidden
+    for name in names:
+        absent = len(x) - int(x.present[name].sum())
+        if absent:
+            raise ModalityError(
+                f"Modality {name!r} is absent in {absent} of {len(x)} rows; expected rows that have it. "
+                "Write x = estimator.read(x), and pass "
+                f"x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
+            )
+    return {m: np.ones(len(x), bool) for m in names}

@@ -1,0 +1,233 @@
+"""How estimators read rows: what they learn of the training rows, and rows for questions like these."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
+from torch import nn
+
+from primo_pyro.door import align_labels, warn_of_shapes
+from primo_pyro.errors import MissingCellsWarning, ModalityError, UnseenPatternWarning, warn
+from primo_pyro.identity import Names
+from primo_pyro.labels import Labels, labels_of
+from primo_pyro.lifecycle import require_fitted
+from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
+from primo_pyro.program.outcomes import Categorical, Outcome
+from primo_pyro.tables import Blocks, TableReader
+
+__all__ = ["RowReader"]
+
+
+class RowReader(BaseEstimator, ABC):
+    """An estimator as far as it reads rows.
+
+    Fitting learns ``labels_``, ``shapes_``, ``columns_``, ``missing_cells_``, ``optional_`` and
+    ``patterns_``; with ``blocks`` also ``reader_``.
+    """
+
+    blocks: Blocks | TableReader | None = None  # None: rows come as blocks already
+    optional: Sequence[str] | None = None  # None: whatever is absent in some training row
+
+    labels_: Labels
+    reader_: TableReader  # where blocks were given
+    shapes_: dict[str, tuple[int, ...]]
+    columns_: dict[str, Names]
+    missing_cells_: dict[str, np.ndarray]
+    optional_: tuple[str, ...]
+    patterns_: set[tuple[str, ...]]
+
+    def _outcome_class(self) -> type[Outcome]:
+        return Categorical
+
+    def _given_encoders(self) -> Mapping[str, nn.Module]:
+        """Encoders of the user's own, which may not take missing cells."""
+        return {}
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True  # a mapping of blocks
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _learn_rows(self, x: RowsLike, y: ArrayLike, warm: bool = False) -> tuple[Modalities, np.ndarray]:
+        """Rows and encoded labels.
+
+        Learns ``labels_``, ``shapes_``, ``missing_cells_``, ``optional_`` and ``patterns_``, or, where
+        training ``warm``, checks the rows against them.
+        """
+        x = self._as_modalities(x, reset=not warm)
+        if len(x) == 0:
+            raise ModalityError("x has 0 rows; expected at least one row of each class. Pass some rows.")
+        if warm:
+            x = self._of_known_shapes(x)
+        labels = self.labels_ if warm else None
+        if y is not None:
+            y = align_labels(x, y)
+        if not warm:
+            warn_of_shapes(x, getattr(self, "encoders", None))
+        for name in x.names:
+            if not x.present[name].any():
+                raise ModalityError(
+                    f"Modality {name!r} is absent in every one of {len(x)} training rows; nothing can be "
+                    "learnt of it. Leave it out, or add rows that have it."
+                )
+            if 0 in x.values[name].shape[1:]:
+                raise ModalityError(
+                    f"Modality {name!r} has {len(x)} rows of shape {list(x.values[name].shape[1:])}, which "
+                    "holds no feature; expected at least one. Leave it out."
+                )
+        refuse_missing_cells(x, self._given_encoders())
+        optional = self._optional_of(x, warm)
+        labels = labels or labels_of(self._outcome_class()).learn(y)
+        codes = labels.encode(y)
+        patterns = set(_patterns(x))
+        if warm:
+            self.patterns_ = self.patterns_ | patterns
+        else:
+            self.labels_ = labels
+            self.optional_, self.patterns_ = optional, patterns
+            self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
+            self.columns_ = dict(x.columns)
+            self.missing_cells_ = missing_cells(x)
+        return x, codes
+
+    def read(self, x: RowsLike) -> Modalities:
+        """Rows as the fitted estimator reads them, for picking rows by what they have.
+
+        >>> from primo_pyro import PrimoClassifier
+        >>> frame = pd.DataFrame({"age": [71, 40, 55, 63], "lactate": [1.2, np.nan, 0.8, 0.9]})
+        >>> clf = PrimoClassifier(blocks={"history": "age", "blood": "lactate"}, max_epochs=1, random_state=0)
+        >>> x = clf.fit(frame, [1, 0, 0, 1]).read(frame)
+        >>> x[x.present["blood"]]
+        Modalities(3 rows: blood [1] in all, history [1] in all)
+        """
+        require_fitted(self)
+        return self._of_known_shapes(self._as_modalities(x, reset=False))
+
+    def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
+        if self.blocks is not None:
+            return self._read_table(x, validate["reset"])
+        if isinstance(x, Modalities):
+            return x
+        if isinstance(x, pd.DataFrame):
+            return self._read_frame(x, validate["reset"])
+        if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
+            return Modalities(x)
+        numbers = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan", **validate)
+        return Modalities({"x": numbers})
+
+    def _read_table(self, x: RowsLike, reset: bool) -> Modalities:
+        """By the columns of ``blocks``, learnt where ``reset``."""
+        if not reset:
+            return x if isinstance(x, Modalities) else self.reader_.transform(x)
+        blocks = self.blocks
+        self.reader_ = clone(blocks) if isinstance(blocks, TableReader) else TableReader(cast(Blocks, blocks))
+        return self.reader_.fit_transform(x)
+
+    def _read_frame(self, x: pd.DataFrame, reset: bool) -> Modalities:
+        """A DataFrame of numbers as one modality, with scikit-learn's names of what was learnt of it."""
+        rows = Modalities({"x": x})
+        if reset:
+            self.n_features_in_ = x.shape[1]
+            if all(isinstance(name, str) for name in x.columns):
+                self.feature_names_in_ = np.asarray(x.columns, object)
+        return rows
+
+    def _optional_of(self, x: Modalities, warm: bool) -> tuple[str, ...]:
+        """The modalities that may be absent, in alphabetical order."""
+        partly = tuple(name for name in x.names if not x.present[name].all())
+        optional: Sequence[str] = (
+            self.optional_ if warm else partly if self.optional is None else self.optional
+        )
+        if isinstance(optional, str):
+            raise ModalityError(
+                f"optional is the string {optional!r}; expected names in a sequence. Write "
+                f"optional=({optional!r},)."
+            )
+        for name in optional:
+            if name not in x.names:
+                raise ModalityError(
+                    f"optional names {name!r}, which is no modality of x with its {len(x)} rows "
+                    f"({', '.join(x.names)}). Correct it."
+                )
+        for name in partly:
+            if name not in optional:
+                raise ModalityError(
+                    f"Modality {name!r} is observed, not optional, but absent in "
+                    f"{len(x) - int(x.present[name].sum())} of {len(x)} training rows. Add it to "
+                    "optional, or leave these rows out."
+                )
+        return tuple(sorted(optional))
+
+    def _as_known_rows(self, x: RowsLike) -> Modalities:
+        """Rows as in training; patterns of absence that no training row had are warned about."""
+        require_fitted(self)
+        x = self._of_known_shapes(self._as_modalities(x, reset=False))
+        self._warn_of_missing_cells(x)
+        counts = _patterns(x)
+        unknown = sorted(pattern for pattern in counts if pattern not in self.patterns_)
+        if unknown:
+            some = ["only " + ", ".join(pattern) if pattern else "nothing" for pattern in unknown[:3]]
+            what = " or ".join([*some, *(["others"] if len(unknown) > 3 else [])])
+            warn(
+                f"{sum(counts[pattern] for pattern in unknown)} of {len(x)} rows have {what} present, as no "
+                "training row had; the model never learnt from rows like these. Drop modalities in training "
+                "(drop_at_random) to teach it.",
+                UnseenPatternWarning,
+            )
+        return x
+
+    def _warn_of_missing_cells(self, x: Modalities) -> None:
+        new = {
+            name: missing & ~self.missing_cells_[name]
+            for name, missing in missing_cells(x).items()
+            if missing.any()
+        }
+        where = "; ".join(features_of(x, name, chosen) for name, chosen in new.items() if chosen.any())
+        if where:
+            warn(
+                f"Cells are missing (NaN) where no training row lacked them ({where}); they are filled, and "
+                "the model never learnt what their absence says. Fill them in a better way first, or train "
+                "on rows with such cells.",
+                MissingCellsWarning,
+            )
+
+    def _of_known_shapes(self, x: Modalities) -> Modalities:
+        """The same rows with the modalities of the training rows."""
+        if len(x) == 0:
+            raise ModalityError("x has 0 rows; expected at least one. Pass some rows.")
+        for name in x.names:
+            if name not in self.shapes_:
+                raise ModalityError(
+                    f"Unknown modality {name!r} in {len(x)} rows; the model was trained on "
+                    f"{', '.join(self.shapes_)}. Correct the name, or leave it out."
+                )
+        x = x.in_columns(self.columns_)
+        for name in x.names:
+            shape = x.values[name].shape[1:]
+            if x.present[name].any() and shape != self.shapes_[name]:
+                raise ModalityError(
+                    f"Modality {name!r} has {len(x)} rows of shape {list(shape)}; the model was trained on "
+                    f"{list(self.shapes_[name])}. Give the same features in the same order."
+                )
+        refuse_missing_cells(x, self._given_encoders())
+        return x.select(*self.shapes_)
+
+
+def _patterns(x: Modalities) -> dict[tuple[str, ...], int]:
+    """The combinations of present modalities that occur, and in how many rows."""
+    names = sorted(x.names)
+    present = np.stack([x.present[name] for name in names], axis=1)
+    patterns, rows = np.unique(present, axis=0, return_counts=True)
+    named = (tuple(name for name, is_in in zip(names, p, strict=True) if is_in) for p in patterns)
+    return dict(zip(named, rows.tolist(), strict=True))
