@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from primo_pyro.columns import NA_VALUES, Column, learn_column, missing_cells
 from primo_pyro.errors import ModalityError, TableWarning, warn
 from primo_pyro.identity import listed
 from primo_pyro.modalities import Modalities
+from primo_pyro.parameters import Range, Real, check_parameters
 from primo_pyro.table_files import as_frame, read_table
 
 __all__ = ["Blocks", "TableReader", "read_table"]
@@ -100,6 +101,11 @@ class TableReader(BaseEstimator):
     2    blood  lactate    number     0.33
     """
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "rare": Real(0, 1, below=True),
+        "present_from": Real(0, 1),
+    }
+
     def __init__(
         self,
         blocks: Blocks,
@@ -181,11 +187,7 @@ class TableReader(BaseEstimator):
                 f"blocks is {type(self.blocks).__name__} ({self.blocks!r:.60}); expected a mapping from "
                 'names to columns. Write blocks={"history": ["age", "sex"], "labs": "lab_*"}.'
             )
-        if not 0 <= self.present_from <= 1 or not 0 <= self.rare < 1:
-            raise ModalityError(
-                f"present_from is {self.present_from} and rare {self.rare}; expected shares from 0 to 1. "
-                "Correct them."
-            )
+        check_parameters(self)
         found: dict[str, list[Hashable]] = {}
         for name, given in self.blocks.items():
             check_name(name, known=self.blocks)

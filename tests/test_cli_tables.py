@@ -4,13 +4,11 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from primo_pyro.cli import app
-from primo_pyro.program.encoders import encoder_for
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PRIMO_DATA", ROOT.parent / "shared" / "data"))
@@ -87,10 +85,6 @@ def test_check_says_what_is_in_real_tables(table):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not getattr(encoder_for("x", np.zeros((9, 2)), 4, 4), "takes_nan", False),
-    reason="the chosen encoders do not take missing cells yet",
-)
 @pytest.mark.parametrize("table", [table for table in CHECKED if table.startswith("tables/")])
 def test_from_the_file_to_a_page_in_four_commands(table, tmp_path):
     rows, (flags, _) = pd.read_csv(file_of(table)), CHECKED[table]
@@ -103,7 +97,10 @@ def test_from_the_file_to_a_page_in_four_commands(table, tmp_path):
     label = next(flag for flag in flags if flag.startswith("--label"))
     run("report", model, test, label, "--out", tmp_path / "r.html")
     impact = pd.read_csv(tmp_path / "impact.csv")
-    assert impact["impact"].between(0, 0.5).all()
-    assert impact["expected_change"].notna().all()
+    # V is not known of a row that lacks a block that every training row had, as one of heart disease.
+    known = impact.dropna(subset="impact")
+    assert impact["row" if "row" in impact else "id"].nunique() - known.iloc[:, 0].nunique() <= 1
+    assert known["impact"].between(0, 0.5).all()
+    assert known["expected_change"].notna().all()
     assert len(pd.read_csv(tmp_path / "rank.csv")) == 10
     assert (tmp_path / "r.html").stat().st_size > 0

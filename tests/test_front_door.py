@@ -4,24 +4,16 @@ import ast
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from primo_pyro import read_table
-from primo_pyro.program.encoders import encoder_for
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ROOT.parent / "shared" / "data"
 DATA = Path(os.environ.get("PRIMO_DATA", BESIDE))
-pytestmark = [
-    pytest.mark.skipif(
-        not getattr(encoder_for("x", np.random.default_rng(0).normal(size=(9, 2)), 4, 4), "takes_nan", False),
-        reason="the chosen encoders do not take missing cells yet",
-    ),
-    # Two epochs on small tables: of the training, not of the door.
-    pytest.mark.filterwarnings("ignore::primo_pyro.errors.PrimoWarning"),
-]
+# Two epochs on small tables: of the training, not of the door.
+pytestmark = pytest.mark.filterwarnings("ignore::primo_pyro.errors.PrimoWarning")
 
 HEART = """
 from primo_pyro import PrimoClassifier

@@ -30,7 +30,14 @@ class Shell(TyperGroup):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", PrimoWarning)
-            warnings.showwarning = _note
+            notes: set[str] = set()  # rows are answered in parts, and each would say the same
+
+            def note(message: Warning | str, *where: Any, **more: Any) -> None:
+                if str(message) not in notes:
+                    notes.add(str(message))
+                    _note(message)
+
+            warnings.showwarning = note
             try:
                 return super().invoke(ctx)
             except PrimoError as error:
@@ -46,7 +53,7 @@ class Shell(TyperGroup):
         raise typer.Exit(1)
 
 
-def _note(message: Warning | str, *where: Any, **more: Any) -> None:
+def _note(message: Warning | str) -> None:
     typer.echo(f"primo-pyro: note: {one_line(message)}", err=True)
 
 
@@ -133,7 +140,18 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Of everything random.  [default: 0]")] = None,
     calibrate: Annotated[
         float | None,
-        typer.Option(help="Share of the rows held out to calibrate impact.  [default: 0.2]"),
+        typer.Option(
+            help="Share of the rows held out to calibrate impact.  [default: 0.2; with members 0: each of "
+            "them calibrates on what it held out]"
+        ),
+    ] = None,
+    certify: Annotated[
+        float | None,
+        typer.Option(help="Share of further rows held out for guarantees.  [default: 0]"),
+    ] = None,
+    weighted: Annotated[
+        bool | None,
+        typer.Option("--weighted", help="Certify for rows that lack a block for a reason, by weights."),
     ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="categorical, ordinal or number.  [default: categorical]")
@@ -150,15 +168,16 @@ def fit(
         id=id,
         seed=seed,
         calibrate=calibrate,
+        certify=certify,
+        weighted=weighted,
         outcome=outcome,
         na=na,
     )
     check_folder(out)
     frame = read_rows(table, settings.id)
-    model = fitted(frame, settings, table)
+    model, parts = fitted(frame, settings, table)
     model.save(out)
-    held_out = round(settings.calibrate * len(frame))
-    typer.echo(fitted_in_words(model, len(frame) - held_out, held_out))
+    typer.echo(fitted_in_words(model, parts))
     typer.echo(f"\nThe model is in {out}")
 
 
@@ -210,7 +229,11 @@ def predict(folder: Folder, table: Table, out: Out = None, id: Id = None) -> Non
 
 @app.command()
 def impact(folder: Folder, table: Table, out: Out = None, id: Id = None) -> None:
-    """Say for every absent block of every row how much it would change the prediction."""
+    """Say for every absent block of every row how much it would change the prediction.
+
+    Of a model that was certified also what is promised: change_at_most, which 9 rows in 10 do not exceed, and
+    safe_to_skip, rows of which at most 5 % would get another label (docs/guarantees.md).
+    """
     model, frame = _model_and_rows(folder, table, id)
     with of_file(table):
         answer = impacts(model, frame)
@@ -246,6 +269,10 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="HTML file.", show_default=False)],
     label: Label = None,
     block: Annotated[str | None, typer.Option("--block", help="Of this optional block alone.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Of two classes the risk of the second from which one acts; by default its share."),
+    ] = None,
     config: Config = None,
     id: Id = None,
 ) -> None:
@@ -261,7 +288,7 @@ def report(
             "impact and predict."
         )
     with of_file(table):
-        path = model.report(frame, str(y.name), out, block)
+        path = model.report(frame, str(y.name), out, block, threshold)
     typer.echo(f"The page is {path}")
 
 

@@ -45,7 +45,12 @@ class Settings:
     seed
         Of everything random.
     calibrate
-        Share of the rows that are held out to calibrate impact; 0: none.
+        Share of the rows that are held out to calibrate impact; 0: none. None: 0.2, or none where members
+        calibrate on the rows that each of them held out.
+    certify
+        Share of further rows that are held out for guarantees, and serve nothing else; 0: none.
+    weighted
+        Whether certification rows stand for rows that lack a block, by weights.
     outcome
         What the label is: one of `OUTCOMES`.
     na
@@ -67,7 +72,9 @@ class Settings:
     label: str | None = None
     id: str | None = None
     seed: int = 0
-    calibrate: float = 0.2
+    calibrate: float | None = None
+    certify: float = 0.0
+    weighted: bool = False
     outcome: str = "categorical"
     na: Sequence[object] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +97,8 @@ KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "id": (str, "a column's name in quotes"),
     "seed": (int, "a whole number"),
     "calibrate": ((int, float), "a number from 0 to below 1"),
+    "certify": ((int, float), "a number from 0 to below 1"),
+    "weighted": (bool, "true or false"),
     "outcome": (str, f"one of {listed(OUTCOMES)}"),
     "na": (list, 'a list, as na = ["unknown", -999]'),
     "options": (dict, "a table, as [options] and below it max_epochs = 40"),
@@ -127,7 +136,7 @@ def read_settings(path: Path | None) -> Settings:
     for name, value in content.items():
         check_known(name, known, f"{path}: setting")
         kind, expected = KINDS[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise SettingsError(
                 f"{path}: {name} is {type(value).__name__} ({value!r:.60}); expected {expected}. Correct it."
             )

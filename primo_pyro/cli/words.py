@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from primo_pyro.cli.tables import Model
+from primo_pyro.cli.work import Parts
 
 __all__ = ["checked_in_words", "fitted_in_words", "labels_in_words", "one_line"]
 
@@ -15,6 +16,7 @@ BLOCKS = ["block", "became", "features", "rows", "missing", "note"]
 CURES = {
     "frame[": "In the shell: correct the cells in the file, name what stands for missing by --na, or take "
     "the column out of its block by '!' and its name.",
+    "weighted=True": "In the shell: --weighted.",
     "PrimoRegressor": "In the shell: --outcome number.",
 }
 
@@ -77,18 +79,19 @@ def labels_in_words(y: pd.Series) -> str:
     return f"Label {y.name}: " + ", ".join(f"{value} in {rows} rows" for value, rows in counts.items())
 
 
-def fitted_in_words(model: Model, train: int, held_out: int) -> str:
+def fitted_in_words(model: Model, parts: Parts) -> str:
     """What was fitted, in a few lines."""
     blocks = _shares(model.reader_.check().query("about == 'block'"))
     history = model.history_
-    loss = (
-        [f"smallest validation loss {history['val_log_loss'].min():.3f}"] if "val_log_loss" in history else []
-    )
-    calibrated = "impact_calibrators_" in vars(model)
-    parts = [
-        f"{train} training rows, {held_out} held out",
-        f"{len(history)} epochs",
-        *loss,
-        "impact calibrated" if calibrated else "impact not calibrated",
-    ]
-    return f"{', '.join(parts)}\n\n{_table('Blocks', blocks[BLOCKS])}"
+    several = model.members > 1
+    epochs = int(history["member"].value_counts().max()) if several else len(history)
+    said = [f"{len(parts.train)} training rows", f"{len(parts.calibrate)} held out"]
+    if len(parts.certify):
+        said.append(f"{len(parts.certify)} to certify")
+    said.append(f"{model.members} members of {epochs} epochs" if several else f"{epochs} epochs")
+    if "val_log_loss" in history:
+        said.append(f"smallest validation loss {history['val_log_loss'].min():.3f}")
+    said.append("impact calibrated" if "impact_calibrators_" in vars(model) else "impact not calibrated")
+    if len(parts.certify):
+        said.append("certified" if "certificates_" in vars(model) else "not certified")
+    return f"{', '.join(said)}\n\n{_table('Blocks', blocks[BLOCKS])}"
