@@ -43,6 +43,7 @@ ROOMS = {
     "program": ("the probabilistic program and its loss", "blue"),
     "labels": ("labels as users give them, and as codes", "grey"),
     "training": ("the loop: AdamW, early stopping, resume", "green"),
+    "direct": ("draws of the package's own story", "orange"),
     "draws": ("latents from noise that all rows share", "orange"),
     "prediction": ("averages over draws, and V", "orange"),
     "estimator": ("one fit for PRIMO and the baselines", "green"),

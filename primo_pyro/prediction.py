@@ -233,35 +233,37 @@ def summarise_draws(
     (array([[0.5, 0.5]]), array([0.5]))
     """
     outcome = Categorical(p.shape[-1]) if outcome is None else outcome
-    p = p.double()
     sizes = replicate_sizes(len(p))
-    mean = p.mean(0)
-    distance = outcome.distance(p, mean)  # [K, N]
-    gain = outcome.entropy(mean) - outcome.entropy(p).mean(0)
-    flip, spread = _flips(outcome, p, mean), distance.mean(0)
+    parts = p.split(sizes)
+    mean = _mean(p)
+    distance = outcome.distance(p, mean.to(p.dtype))  # [K, N]
+    entropy = _mean(outcome.entropy(p))
+    gain = outcome.entropy(mean) - entropy
+    flips = outcome.flips(p, mean)
+    flip = torch.full_like(mean[..., 0], torch.nan) if flips is None else _mean(flips)
+    spread = _mean(distance)
     if mixed is not None and mixed.any():
-        within = torch.cat([part.mean(0).expand_as(part) for part in p[:, mixed].split(sizes)])
-        distance[:, mixed] = outcome.distance(p[:, mixed], within)
-        gain[mixed] = (outcome.entropy(within) - outcome.entropy(p[:, mixed])).mean(0)
-    impact = distance.mean(0)
-    replicates = torch.stack([part.mean(0) for part in distance.split(sizes)])
+        means = [_mean(part) for part in parts]
+        within = [outcome.distance(part, m.to(p.dtype)) for part, m in zip(parts, means, strict=True)]
+        distance = torch.where(mixed, torch.cat(within), distance)
+        of_means = sum(size * outcome.entropy(m) for size, m in zip(sizes, means, strict=True)) / len(p)
+        gain = torch.where(mixed, of_means - entropy, gain)
+    impact = _mean(distance)
+    replicates = torch.stack([_mean(part) for part in distance.split(sizes)])
     alone = len(replicates) == 1
     error = torch.full_like(impact, torch.nan) if alone else replicates.std(0) / len(replicates) ** 0.5
     about_absence: tuple[Tensor, ...] = (impact, error, flip, gain.clamp(min=0))
     if absent is not None:
         about_absence = tuple(torch.where(absent, t, torch.zeros_like(t)) for t in about_absence)
     likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
-    parts = outcome.normalise(mean), *about_absence, spread
-    columns: list[Any] = [*(t.cpu().numpy() for t in parts), likelihood]
+    numbers = outcome.normalise(mean), *about_absence, spread
+    columns: list[Any] = [*(t.cpu().numpy() for t in numbers), likelihood]
     return Summary(*columns)
 
 
-def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
-    average, single = outcome.decide(mean), outcome.decide(p)
-    if average is None or single is None:
-        return torch.full_like(mean[..., 0], torch.nan)
-    differ = single != average  # [K, N], or [K, N, L] of several labels
-    return differ.flatten(2).any(-1).double().mean(0) if differ.dim() > 2 else differ.double().mean(0)
+def _mean(draws: Tensor) -> Tensor:
+    """Over draws ``[K, ...]`` of any precision, summed in double."""
+    return draws.mean(0, dtype=torch.float64)
 
 
 @contextmanager

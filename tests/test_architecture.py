@@ -39,7 +39,7 @@ FLOORS = (
     {"door": ["door"]},
     {
         "labels": ["labels"],
-        "draws": ["draws"],
+        "draws": ["direct", "draws"],
         "training": ["training"],
         "held_out": ["held_out"],
         "weights": ["weights"],
