@@ -29,7 +29,9 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.priors import DiagNormal
 from primo_pyro.program.regulariser import is_package_story
 
-__all__ = ["direct_columns", "direct_parameters", "is_direct"]
+__all__ = ["Moments", "direct_columns", "direct_parameters", "direct_priors", "is_direct"]
+
+Moments = Mapping[str, tuple[Tensor, Tensor]]  # location and scale [B, d] of each latent
 
 IN_CACHE = 2**19  # hidden units of all draws that a processor works on at a time: 2 MB
 ON_GPU = 2**26
@@ -59,12 +61,20 @@ def direct_columns(model: PrimoModel) -> dict[str, slice]:
 
 
 @torch.no_grad()
+def direct_priors(model: PrimoModel, h: Representations) -> Moments:
+    """Location and scale of each latent's prior; they do not depend on what rows ask about."""
+    fused = h.fused()
+    return {name: cast(DiagNormal, prior).location_and_scale(fused) for name, prior in model.prior.items()}
+
+
+@torch.no_grad()
 def direct_parameters(
     model: PrimoModel,
     h: Representations,
     points: Tensor,
-    columns: Mapping[str, slice],
+    columns: Mapping[str, slice] | None = None,
     held: tuple[Tensor, Mapping[str, Tensor]] | None = None,
+    priors: Moments | None = None,
 ) -> Tensor:
     """Parameters ``[K, B, P]`` of p(y | x_o, z_k), z_k made from noise ``[K, D]``.
 
@@ -78,8 +88,12 @@ def direct_parameters(
         The columns of ``points`` for each latent's site.
     held
         As of `primo_pyro.draws.NormalDraws`.
+    priors
+        Those of `direct_priors`, where they are known already.
     """
-    base, scales, values, weights = _first_layer(model, h, points, columns, held)
+    columns = direct_columns(model) if columns is None else columns
+    priors = direct_priors(model, h) if priors is None else priors
+    base, scales, values, weights = _first_layer(model, h, points, columns, held, priors)
     last = cast(nn.Linear, model.likelihood.head[-1])
     hidden_dim, num_draws = base.shape[1], values.shape[1]
     parameters = base.new_empty(len(h), last.out_features, num_draws)
@@ -106,6 +120,7 @@ def _first_layer(
     points: Tensor,
     columns: Mapping[str, slice],
     held: tuple[Tensor, Mapping[str, Tensor]] | None,
+    priors: Moments,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What the first layer is made of.
 
@@ -114,46 +129,50 @@ def _first_layer(
     c ``[B, H, S]``, one where nothing is held; the scales ``[B, D]`` of latents, 0 where they do not vary;
     the noise of both ``[D + S, K]``; and weights ``[H, D]``.
     """
-    likelihood = model.likelihood
+    likelihood, latents = model.likelihood, model.latents
     shared = likelihood.bias.expand(len(h), -1)
     for name, linear in likelihood.from_observed.items():
         shared = shared + linear(h.values[name])
-    of_replicate: Tensor | int = 0
-    known: Mapping[str, Tensor] = {}
-    replicates = points.new_ones(1, len(points))
+    if not latents:
+        nothing = shared.new_zeros(0)
+        ones = points.new_ones(1, len(points))
+        return shared[:, :, None], nothing.expand(len(h), 0), ones, nothing.expand(shared.shape[1], 0)
+    loc, scale = (
+        torch.cat(of_each, dim=1) for of_each in zip(*(priors[name] for name in latents), strict=True)
+    )  # [B, D]
+    weight = torch.cat([cast(Tensor, likelihood.from_latent[name].weight) for name in latents], dim=1)
+    sizes = torch.tensor([latent.dim for latent in latents.values()], device=points.device)
+    in_play = torch.stack([_as_rows(h.in_play(latent.about), h) for latent in latents.values()], dim=1)
+    if len(likelihood.not_in_play):
+        constants = torch.stack([likelihood.not_in_play[name] for name in latents])
+        shared = shared + (~in_play).to(shared.dtype) @ constants
+    plays = in_play.repeat_interleave(sizes, dim=1)  # [B, D]
+    shared = shared + (loc * plays) @ weight.T
+    replicates, constant = points.new_ones(1, len(points)), shared[:, :, None]
     if held is not None and any(rows.any() for rows in held[1].values()):
-        known = held[1]
-        distinct, index = held[0].unique_consecutive(dim=0, return_inverse=True)  # [S, D], [K]
-        replicates = F.one_hot(index, len(distinct)).to(points).T
-    scales, weights, noise = [], [], []
-    for name, module in model.prior.items():
-        prior, linear = cast(DiagNormal, module), cast(nn.Linear, likelihood.from_latent[name])
-        site, in_play = f"z_{name}", h.in_play(model.latents[name].about)  # [B]; True or False for all rows
-        several = name in likelihood.not_in_play
-        if in_play is False:
-            shared = shared + likelihood.not_in_play[name] if several else shared
-            continue
-        loc, scale = prior.location_and_scale(h.fused())
-        weight = linear.weight  # [H, d]
-        shift = loc @ weight.T
-        if in_play is not True:
-            constant = likelihood.not_in_play[name] if several else shift.new_zeros(())
-            shift = torch.where(in_play[:, None], shift, constant)
-            scale = torch.where(in_play[:, None], scale, 0.0)
-        shared = shared + shift
-        if site in known:
-            fixed = torch.where(known[site][:, None], scale, 0.0)  # [B, d]
-            values = fixed[:, None] * distinct[:, columns[site]]  # [B, S, d]
-            of_replicate = of_replicate + (values @ weight.T).transpose(1, 2)
-            scale = torch.where(known[site][:, None], 0.0, scale)
-        scales.append(scale)
-        weights.append(weight)
-        noise.append(points[:, columns[site]].T)
-    base = shared[:, :, None] + of_replicate
-    empty = shared.new_zeros(len(h), 0), shared.new_zeros(shared.shape[1], 0)
-    return (
-        base.expand(-1, -1, len(replicates)),
-        torch.cat([*scales, empty[0]], dim=1),
-        torch.cat([*noise, replicates]),
-        torch.cat([*weights, empty[1]], dim=1),
-    )
+        nowhere = torch.zeros(len(h), dtype=torch.bool, device=points.device)
+        known = torch.stack([held[1].get(f"z_{name}", nowhere) for name in latents], dim=1)
+        known = known.repeat_interleave(sizes, dim=1) & plays
+        first, index = _replicates(held[0])
+        values = torch.cat([held[0][first, columns[f"z_{name}"]] for name in latents], dim=1)  # [S, D]
+        constant = ((scale * known)[:, None] * values @ weight.T + shared[:, None]).transpose(1, 2)
+        replicates, plays = F.one_hot(index, len(first)).to(points).T, plays & ~known
+    scale = scale * plays
+    noise = torch.cat([points[:, columns[f"z_{name}"]] for name in latents], dim=1).T
+    vary = plays.any(0)
+    if not vary.all():  # as where one of many modalities is asked about
+        scale, noise, weight = scale[:, vary], noise[vary], weight[:, vary]
+    return constant, scale, torch.cat([noise, replicates]), weight
+
+
+def _as_rows(in_play: Tensor | bool, h: Representations) -> Tensor:
+    if isinstance(in_play, Tensor):
+        return in_play
+    return torch.full((len(h),), in_play, device=h.fused().device)
+
+
+def _replicates(held_points: Tensor) -> tuple[Tensor, Tensor]:
+    """The first draw of each replicate ``[S]``, and the replicate of each draw ``[K]``."""
+    starts = torch.ones(len(held_points), dtype=torch.bool, device=held_points.device)
+    starts[1:] = (held_points[1:] != held_points[:-1]).any(1)
+    return starts.nonzero()[:, 0], starts.cumsum(0) - 1

@@ -222,7 +222,6 @@ def draw_parameters(
     Of the package's own story they are computed without Pyro, see `primo_pyro.direct`.
     """
     if is_direct(model):
-        columns = noise.get("columns") or direct_columns(model)
-        return direct_parameters(model, encode(model, h), points, columns, noise.get("held"))
+        return direct_parameters(model, encode(model, h), points, **noise)
     site = model.outcome.parameters_site
     return draw(model, h, points, [site], **noise)[site]

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
+from primo_pyro.direct import Moments, direct_priors, is_direct
 from primo_pyro.draws import (
     draw,
     draw_parameters,
@@ -29,10 +30,18 @@ from primo_pyro.errors import ToleranceWarning
 from primo_pyro.members import Members, seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
+from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.program.protocols import Story
 
-__all__ = ["Summary", "stream_draws", "summarise", "summarise_draws", "summarise_until"]
+__all__ = [
+    "Summary",
+    "stream_draws",
+    "summarise",
+    "summarise_draws",
+    "summarise_questions",
+    "summarise_until",
+]
 
 HELD = 2**22  # numbers of predictions held at a time
 DRAWS_AT_A_TIME = 512  # more than these for a row do not make its pass faster
@@ -151,29 +160,71 @@ def summarise(
     """
     if isinstance(model, Members):
         settings: dict[str, Any] = {"num_samples": num_samples, "kind": kind, "max_cells": max_cells}
-        seeds = (seed_of_member(seed, member) for member in range(len(model)))
         about = about if about is None or isinstance(about, Mapping) else tuple(about)
-        parts = [
-            summarise(m, x, y, seed=s, about=about, **settings) for m, s in zip(model, seeds, strict=True)
-        ]
-        return Summary.of_members(parts, model.outcome)
+        return Summary.of_members(
+            [summarise(m, x, y, seed=s, about=about, **settings) for m, s in _seeded(model, seed)],
+            model.outcome,
+        )
     if about is not None and not isinstance(about, Mapping):
         about = dict.fromkeys(about, np.ones(len(x), bool))
     with _evaluated(model):
-        columns = noise_columns(model, encode(model, x[:1]))
-        points = _points(model, columns, num_samples, kind, seed)
-        held_points = _held_points(points, seed)
-        # Few enough rows that the predictions of all their draws can be held: V needs their average first.
-        held = HELD // (num_samples * model.outcome.prediction_size)
-        rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
+        draws = _Draws(model, x, num_samples, kind, seed, max_cells)
         parts = []
-        for start in range(0, len(x), rows):
-            h = encode(model, x[start : start + rows])
+        for start in range(0, len(x), draws.rows):
+            some = slice(start, start + draws.rows)
+            h = encode(model, x[some])
             if about is not None:
-                h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
-            labels = None if y is None else y[start : start + rows]
-            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells))
+                h = h.ask({m: _as_rows(rows_of[some], h) for m, rows_of in about.items()})
+            parts.append(draws.summarise(h, None if y is None else y[some]))
     return Summary.joined(parts)
+
+
+def summarise_questions(
+    model: Story | Members,
+    x: Modalities,
+    rows_of: Mapping[tuple[str, ...], np.ndarray],
+    *,
+    num_samples: int,
+    kind: str = "sobol",
+    seed: int = 0,
+    max_cells: int = 2**16,
+) -> dict[tuple[str, ...], Summary]:
+    """`summarise` of several questions, which share the encoding of the rows.
+
+    Parameters
+    ----------
+    rows_of
+        For each set of absent modalities that is asked about, the positions in ``x`` of the rows that ask, in
+        rising order and at least one.
+    **others
+        As of `summarise`.
+
+    Returns
+    -------
+    dict
+        The summaries, of the rows of each question.
+    """
+    if isinstance(model, Members):
+        settings: dict[str, Any] = {"num_samples": num_samples, "kind": kind, "max_cells": max_cells}
+        each = [summarise_questions(m, x, rows_of, seed=s, **settings) for m, s in _seeded(model, seed)]
+        return {about: Summary.of_members([one[about] for one in each], model.outcome) for about in rows_of}
+    parts: dict[tuple[str, ...], list[Summary]] = {about: [] for about in rows_of}
+    with _evaluated(model):
+        draws = _Draws(model, x, num_samples, kind, seed, max_cells)
+        for start in range(0, len(x), draws.rows):
+            h = encode(model, x[start : start + draws.rows])
+            priors = draws.priors(h)
+            for about, rows in rows_of.items():
+                first, last = np.searchsorted(rows, (start, start + draws.rows))
+                if first < last:
+                    some = rows[first:last] - start
+                    of_some = {name: (loc[some], scale[some]) for name, (loc, scale) in priors.items()}
+                    parts[about].append(draws.summarise(h[some].ask(about), None, of_some))
+    return {about: Summary.joined(of_chunks) for about, of_chunks in parts.items()}
+
+
+def _seeded(members: Members, seed: int) -> Iterable[tuple[Story, int]]:
+    return ((model, seed_of_member(seed, member)) for member, model in enumerate(members))
 
 
 def summarise_until(
@@ -302,29 +353,53 @@ def _known_latents(model: Story, h: Representations) -> dict[str, Tensor]:
     return {f"z_{name}": absent & h.all_present(latent.about) for name, latent in model.latents.items()}
 
 
-@torch.no_grad()
-def _summarise_rows(
-    model: Story,
-    h: Representations,
-    y: Tensor | None,
-    points: Tensor,
-    held_points: Tensor,
-    columns: Mapping[str, slice],
-    max_cells: int,
-) -> Summary:
-    absent, known = model.something_absent(h), _known_latents(model, h)
-    mixed = torch.stack(list(known.values())).any(0) if known else absent & False
-    per_pass = max(1, max_cells // len(h))
-    predictions, log_ps = [], []
-    for start in range(0, len(points), per_pass):
-        some = slice(start, start + per_pass)
-        held = (held_points[some], known) if mixed.any() else None
-        parameters = draw_parameters(model, h, points[some], columns=columns, held=held)  # [k, B, P]
-        predictions.append(model.outcome.predict(parameters))
-        if y is not None:
-            log_ps.append(model.outcome.distribution(parameters).log_prob(y))
-    log_p = torch.cat(log_ps) if y is not None else None
-    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed)
+class _Draws:
+    """K draws for all rows of a model, and how many rows are worked on at a time."""
+
+    def __init__(
+        self,
+        model: Story,
+        x: Modalities | Representations,
+        num_samples: int,
+        kind: str,
+        seed: int,
+        max_cells: int,
+    ):
+        self.model, self.direct = model, is_direct(model)
+        self.columns = noise_columns(model, encode(model, x[:1]))
+        self.points = _points(model, self.columns, num_samples, kind, seed)
+        self.held_points = _held_points(self.points, seed)
+        self.max_cells = max_cells
+        # Few enough rows that the predictions of all their draws can be held: V needs their average first.
+        held = HELD // (num_samples * model.outcome.prediction_size)
+        at_a_time = num_samples if self.direct else min(num_samples, DRAWS_AT_A_TIME)
+        self.rows = max(1, min(held, max_cells // at_a_time))
+
+    def priors(self, h: Representations) -> Moments:
+        """What several questions about rows have in common, where the story is the package's own."""
+        return direct_priors(cast(PrimoModel, self.model), h) if self.direct else {}
+
+    @torch.no_grad()
+    def summarise(self, h: Representations, y: Tensor | None, priors: Moments | None = None) -> Summary:
+        """Of some rows, with labels or without; ``priors`` are theirs, where they are known already."""
+        model, outcome = self.model, self.model.outcome
+        absent, known = model.something_absent(h), _known_latents(model, h)
+        mixed = torch.stack(list(known.values())).any(0) if known else absent & False
+        hold = bool(mixed.any())
+        per_pass = len(self.points) if self.direct else max(1, self.max_cells // len(h))
+        predictions, log_ps = [], []
+        for start in range(0, len(self.points), per_pass):
+            some = slice(start, start + per_pass)
+            held = (self.held_points[some], known) if hold else None
+            settings: dict[str, Any] = {"columns": self.columns, "held": held}
+            if self.direct:
+                settings["priors"] = priors
+            parameters = draw_parameters(model, h, self.points[some], **settings)
+            predictions.append(outcome.predict(parameters))  # [k, B, Q]
+            if y is not None:
+                log_ps.append(outcome.distribution(parameters).log_prob(y))
+        p = predictions[0] if len(predictions) == 1 else torch.cat(predictions)
+        return summarise_draws(p, outcome, torch.cat(log_ps) if y is not None else None, absent, mixed)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from primo_pyro.analysis.policies import acquire
 from primo_pyro.errors import CostError, FewRowsWarning, ModalityError
 from primo_pyro.estimator import ModalityEstimator
 from primo_pyro.modalities import Modalities, RowsLike
-from primo_pyro.prediction import Summary, summarise, summarise_until
+from primo_pyro.prediction import Summary, summarise, summarise_questions, summarise_until
 from primo_pyro.program.model import PrimoModel
 
 __all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of", "labelled"]
@@ -86,7 +86,11 @@ class ImpactQuestions(ModalityEstimator):
         x = self._as_known_rows(x)
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            parts = [self._impact_of(x, (m,), tolerance) for m in self.optional_]
+            absent: dict[tuple[str, ...], np.ndarray] = {
+                (m,): np.flatnonzero(~x.present[m]) for m in self.optional_
+            }
+            known = self._summaries(x, absent) if tolerance is None else {}
+            parts = [self._impact_of(x, (m,), tolerance, known.get((m,))) for m in self.optional_]
             frame = pd.concat(parts, keys=self.optional_, names=["modality", "row"]).reset_index()
             columns = ["row", "modality", *parts[0].columns]
             order = np.argsort(frame["row"].to_numpy(), kind="stable")
@@ -95,14 +99,23 @@ class ImpactQuestions(ModalityEstimator):
         return frame.set_axis(x.row_labels)
 
     def _impact_of(
-        self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
+        self,
+        x: Modalities,
+        about: tuple[str, ...] | None,
+        tolerance: float | None,
+        summary: Summary | None = None,
     ) -> pd.DataFrame:
+        """``summary`` is that of the rows that ask, where it is known."""
         asked = self.optional_ if about is None else about
         absent = np.stack([~x.present[m] for m in asked], axis=1) if asked else np.zeros((len(x), 0), bool)
         rows = (
             absent.any(1) if about is not None else np.ones(len(x), bool)
         )  # where nothing is to be asked: 0
-        frame = self._drawn_impact(x[rows], about, tolerance) if rows.any() else None
+        frame = None
+        if summary is not None:
+            frame = impact_frame(summary, self.model_.outcome)
+        elif rows.any():
+            frame = self._drawn_impact(x[rows], about, tolerance)
         if frame is None or not rows.all():
             like = self._drawn_impact(x[:1], (), None) if frame is None else frame
             every = pd.DataFrame(0.0, index=np.arange(len(x)), columns=like.columns)
@@ -118,6 +131,13 @@ class ImpactQuestions(ModalityEstimator):
             unknown |= ~x.present[name]
         frame.loc[unknown] = np.nan
         return self._with_expected_change(frame, asked, absent, about)
+
+    def _summaries(
+        self, x: Modalities, rows_of: Mapping[tuple[str, ...], np.ndarray]
+    ) -> dict[tuple[str, ...], Summary]:
+        """Of each question about absent modalities, where rows ask it."""
+        asked = {about: rows for about, rows in rows_of.items() if len(rows)}
+        return summarise_questions(self.model_, x, asked, **self._drawn()) if asked else {}
 
     def _drawn_impact(
         self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
@@ -311,7 +331,8 @@ class ImpactQuestions(ModalityEstimator):
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
         }
         impacts = {
-            about: self._impact_of(x[rows], about, None) for about, rows in absent.items() if len(rows)
+            about: self._impact_of(x[absent[about]], about, None, summary)
+            for about, summary in self._summaries(x, absent).items()
         }
         return labelled(rank_acquisitions(absent, impacts, _costs_in_order(x, costs), len(x)), x)
 

@@ -14,7 +14,8 @@ from primo_pyro import NormalDraws, PrimoModel
 from primo_pyro import direct as direct_module
 from primo_pyro.direct import direct_columns, direct_parameters, is_direct
 from primo_pyro.draws import draw_parameters, noise_columns
-from primo_pyro.prediction import summarise, summarise_draws
+from primo_pyro.members import Members
+from primo_pyro.prediction import summarise, summarise_draws, summarise_questions
 from primo_pyro.program import Categorical, Latent, Multilabel, Normal, Ordinal
 from tests.conftest import make_program, make_rows
 
@@ -91,6 +92,23 @@ def test_summaries_are_those_of_the_program(outcome):
         tolerance = 1 / 64 if name == "flip" else 1e-4 if isinstance(outcome, Normal) else 1e-5
         found, expected = getattr(ours, name), getattr(theirs, name)
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_questions_asked_together_have_the_answers_of_each_alone(members):
+    models = [program("shared", seed=seed)[0] for seed in range(members)]
+    model, x = (models[0] if members == 1 else Members(models)), program("shared")[1]
+    rows_of = {("m",): np.flatnonzero(~x.present["m"]), ("m", "n"): np.arange(3, 11)}
+    runs = []
+    models[0].encoder.register_forward_pre_hook(lambda *given: runs.append(len(given[1][0])))
+    together = summarise_questions(model, x, rows_of, num_samples=16)
+    assert runs == [1, len(x)]  # one row to learn of the shapes, and each row once
+    for about, rows in rows_of.items():
+        alone = summarise(model, x[rows], num_samples=16, about=about)
+        for name in ("prediction", "impact", "impact_se", "flip", "information_gain", "spread"):
+            # Double precision; encoders run on other rows beside them.
+            found, expected = getattr(together[about], name), getattr(alone, name)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=name)
 
 
 def test_columns_are_in_the_order_of_the_story():
