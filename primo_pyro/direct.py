@@ -99,7 +99,7 @@ def direct_parameters(
     parameters = base.new_empty(len(h), last.out_features, num_draws)
     most = ON_GPU if base.is_cuda else IN_CACHE
     draws = max(1, min(num_draws, most // hidden_dim))
-    rows = max(1, most // (hidden_dim * draws))
+    rows = max(1, min(len(h), most // (hidden_dim * draws)))
     space = base.new_empty(rows * hidden_dim * draws)
     for first in range(0, len(h), rows):
         some = slice(first, first + rows)
