@@ -4,10 +4,13 @@ BIN := $(VENV)/bin
 # One thread a process: the tests and the examples run one process per core.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test attack lint format clean
+.PHONY: demo bench test attack lint format clean
 
 demo: $(VENV)/.installed  ## the digits example: pictures and a table in out/digits
 	$(BIN)/python examples/digits.py --seeds 1 --out out/digits
+
+bench: $(VENV)/.installed  ## speed and memory as ratios to code by hand: docs/performance.md
+	$(BIN)/python -m benchmarks.bench --page docs
 
 test: $(VENV)/.installed lint  ## everything that is tested
 	$(BIN)/python -m pytest -n 2

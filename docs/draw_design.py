@@ -54,6 +54,8 @@ ROOMS = {
     "weights": ("what rows and classes count", "grey"),
     "members": ("several programs as one model", "orange"),
     "training": ("the loop: AdamW, early stopping, resume", "green"),
+    "summaries": ("what draws say of a row", "orange"),
+    "direct": ("draws of the package's own story", "orange"),
     "draws": ("latents from noise that all rows share", "orange"),
     "prediction": ("averages over draws, and V", "orange"),
     "reading": ("rows as estimators read them", "green"),

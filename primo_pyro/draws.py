@@ -17,12 +17,13 @@ from pyro.infer import Predictive
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from primo_pyro.direct import direct_columns, direct_parameters, is_direct
 from primo_pyro.errors import DrawsError
 from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import OneOf, check_parameter
 from primo_pyro.program.distributions import from_noise, noise_size
-from primo_pyro.program.encoders import Representations
+from primo_pyro.program.encoders import Representations, encode
 from primo_pyro.program.protocols import LabelProgram
 
 __all__ = [
@@ -171,6 +172,8 @@ class NormalDraws(poutine.messenger.Messenger):
 
 def noise_columns(model: LabelProgram, h: Modalities | Representations) -> dict[str, slice]:
     """The columns of noise that each latent site of a model takes, in the order of the story."""
+    if is_direct(model):
+        return direct_columns(model)
     with _outside_of_training(model):
         trace = poutine.trace(_unlabelled(model, 1)).get_trace(h[:1])
     columns, start = {}, 0
@@ -224,6 +227,11 @@ def draw(
 def draw_parameters(
     model: LabelProgram, h: Modalities | Representations, points: Tensor, **noise: Any
 ) -> Tensor:
-    """Parameters ``[K, B, P]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``."""
+    """Parameters ``[K, B, P]`` of p(y | x_o, z_k), z_k from the prior with the given noise ``[K, D]``.
+
+    Of the package's own story they are computed without Pyro, see `primo_pyro.direct`.
+    """
+    if is_direct(model):
+        return direct_parameters(model, encode(model, h), points, **noise)
     site = model.outcome.parameters_site
     return draw(model, h, points, [site], **noise)[site]

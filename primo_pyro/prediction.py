@@ -6,17 +6,17 @@ kept: memory grows neither with rows nor, until the draws of a single row pass 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from torch import Tensor
 
+from primo_pyro.direct import Moments, direct_priors, is_direct
 from primo_pyro.draws import (
     draw,
     draw_parameters,
@@ -30,8 +30,9 @@ from primo_pyro.locks import one_at_a_time
 from primo_pyro.members import Members, seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.encoders import Representations, encode
-from primo_pyro.program.outcomes import Categorical, Outcome
+from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.protocols import Story
+from primo_pyro.summaries import MeasuredSummary, Summary, summarise_draws
 
 __all__ = [
     "Measure",
@@ -40,6 +41,7 @@ __all__ = [
     "stream_draws",
     "summarise",
     "summarise_draws",
+    "summarise_questions",
     "summarise_until",
 ]
 
@@ -50,104 +52,6 @@ MAX_SAMPLES = 2**14  # draws per row that a tolerance may ask for
 # What else is to be kept of the draws of some rows: from their predictions [K, n, Q], the averages [1, n, Q]
 # or [K, n, Q] that each draw is compared with, and the positions of the rows, to numbers [n, ...].
 Measure = Callable[[Tensor, Tensor, slice], Tensor]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a set of draws says about each of N rows.
-
-    Attributes
-    ----------
-    prediction
-        Average prediction ``[N, Q]`` (Eq. 8), as the outcome represents it.
-    impact
-        V ``[N]``, the expected distance between the prediction once the latents of absent modalities are
-        known and the average (Eq. 9). Latents of present modalities do not count: where nothing in play is
-        absent V is 0, and where other modalities are present it is the average over their latents.
-    impact_se
-        Its Monte Carlo standard error, from independent replicates.
-    flip
-        Share of draws whose most probable label is not the average's; NaN where labels cannot be counted.
-    information_gain
-        H(average) - mean of H(draw), in nats: the expected drop in log loss if the absent latents were known.
-    spread
-        Expected distance of a draw's prediction from the average over all latents, those of present
-        modalities too. On complete rows it is the paper's V_complete, which should be small.
-    log_likelihood
-        log of the average of p(y | x_o, z) ``[N]``, where labels were given; None otherwise.
-    disagreement
-        Of several members: expected distance ``[N]`` of a member's prediction from the average over members,
-        what the model does not know, whatever is absent; None of one.
-    """
-
-    prediction: np.ndarray
-    impact: np.ndarray
-    impact_se: np.ndarray
-    flip: np.ndarray
-    information_gain: np.ndarray
-    spread: np.ndarray
-    log_likelihood: np.ndarray | Any = None  # None without labels; who gave labels need not ask
-    disagreement: np.ndarray | Any = None
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """The prediction, for outcomes where it consists of probabilities of classes or labels."""
-        return self.prediction
-
-    @staticmethod
-    def joined(parts: Iterable[Summary]) -> Summary:
-        """The summary of all rows from those of some rows each, in order."""
-        parts = list(parts)
-        columns = zip(*([getattr(part, f.name) for f in fields(Summary)] for part in parts), strict=True)
-        joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
-        if not isinstance(parts[0], MeasuredSummary):
-            return Summary(*joined)
-        several = [part.measured for part in parts if isinstance(part, MeasuredSummary)]
-        measured = {name: np.concatenate([m[name] for m in several]) for name in several[0]}
-        return MeasuredSummary(**vars(Summary(*joined)), measured=measured)
-
-    @staticmethod
-    def of_members(members: Sequence[Summary], outcome: Outcome) -> Summary:
-        """The summary of an average over members, from that of each on the same rows.
-
-        What is about absence is the average of what each member says: a draw is compared with its own
-        member's prediction, since latents of different members have nothing in common.
-
-        >>> yes, no = (summarise_draws(torch.eye(2)[[c, c]][:, None]) for c in (0, 1))  # certain, and opposed
-        >>> both = Summary.of_members([yes, no], Categorical(2))
-        >>> both.prediction, both.impact, both.disagreement
-        (array([[0.5, 0.5]]), array([0.]), array([0.5]))
-        """
-
-        def mean(name: str) -> np.ndarray:
-            return np.mean([getattr(member, name) for member in members], axis=0)
-
-        prediction = mean("prediction")
-        likelihood = None
-        if members[0].log_likelihood is not None:
-            likelihood = logsumexp([m.log_likelihood for m in members], axis=0) - np.log(len(members))
-        summary = Summary(
-            prediction=prediction,
-            impact=mean("impact"),
-            impact_se=np.sqrt(np.square([m.impact_se for m in members]).sum(0)) / len(members),
-            flip=mean("flip"),
-            information_gain=mean("information_gain"),
-            spread=mean("spread"),
-            log_likelihood=likelihood,
-            disagreement=np.mean([outcome.distance(m.prediction, prediction) for m in members], axis=0),
-        )
-        if not isinstance(members[0], MeasuredSummary):
-            return summary
-        several = [member.measured for member in members if isinstance(member, MeasuredSummary)]
-        measured = {name: np.mean([m[name] for m in several], axis=0) for name in several[0]}
-        return MeasuredSummary(**vars(summary), measured=measured)
-
-
-@dataclass(frozen=True)
-class MeasuredSummary(Summary):
-    """A summary with what else was asked of the draws in ``measures``: arrays ``[N, ...]`` by name."""
-
-    measured: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def summarise(
@@ -185,32 +89,75 @@ def summarise(
     if isinstance(model, Members):
         settings: dict[str, Any] = {"num_samples": num_samples, "kind": kind, "max_cells": max_cells}
         settings["measures"] = measures
-        seeds = (seed_of_member(seed, member) for member in range(len(model)))
         about = about if about is None or isinstance(about, Mapping) else tuple(about)
-        parts = [
-            summarise(m, x, y, seed=s, about=about, **settings) for m, s in zip(model, seeds, strict=True)
-        ]
-        return Summary.of_members(parts, model.outcome)
+        return Summary.of_members(
+            [summarise(m, x, y, seed=s, about=about, **settings) for m, s in _seeded(model, seed)],
+            model.outcome,
+        )
     if about is not None and not isinstance(about, Mapping):
         about = dict.fromkeys(about, np.ones(len(x), bool))
     with _evaluated(model):
-        columns = noise_columns(model, encode(model, x[:1]))
-    points = _points(model, columns, num_samples, kind, seed)
-    held_points = _held_points(points, seed)
-    # Few enough rows that the predictions of all their draws can be held: V needs their average first.
-    held = HELD // (num_samples * model.outcome.prediction_size)
-    rows = max(1, min(held, max_cells // min(num_samples, DRAWS_AT_A_TIME)))
+        draws = _Draws(model, x, num_samples, kind, seed, max_cells)
     parts = []
-    for start in range(0, len(x), rows):
+    for start in range(0, len(x), draws.rows):
+        some = slice(start, start + draws.rows)
         with _evaluated(model):  # of these rows alone: other threads predict in between
-            h = encode(model, x[start : start + rows])
+            h = encode(model, x[some])
             if about is not None:
-                h = h.ask({m: _as_rows(rows_of[start : start + rows], h) for m, rows_of in about.items()})
-            labels = None if y is None else y[start : start + rows]
+                h = h.ask({m: _as_rows(rows_of[some], h) for m, rows_of in about.items()})
             at = slice(start, start + len(h))
             asked = {name: partial(_of_rows, measure, at) for name, measure in (measures or {}).items()}
-            parts.append(_summarise_rows(model, h, labels, points, held_points, columns, max_cells, asked))
+            parts.append(draws.summarise(h, None if y is None else y[some], measures=asked))
     return Summary.joined(parts)
+
+
+def summarise_questions(
+    model: Story | Members,
+    x: Modalities,
+    rows_of: Mapping[tuple[str, ...], np.ndarray],
+    *,
+    num_samples: int,
+    kind: str = "sobol",
+    seed: int = 0,
+    max_cells: int = 2**16,
+) -> dict[tuple[str, ...], Summary]:
+    """`summarise` of several questions, which share the encoding of the rows.
+
+    Parameters
+    ----------
+    rows_of
+        For each set of absent modalities that is asked about, the positions in ``x`` of the rows that ask, in
+        rising order and at least one.
+    **others
+        As of `summarise`.
+
+    Returns
+    -------
+    dict
+        The summaries, of the rows of each question.
+    """
+    if isinstance(model, Members):
+        settings: dict[str, Any] = {"num_samples": num_samples, "kind": kind, "max_cells": max_cells}
+        each = [summarise_questions(m, x, rows_of, seed=s, **settings) for m, s in _seeded(model, seed)]
+        return {about: Summary.of_members([one[about] for one in each], model.outcome) for about in rows_of}
+    parts: dict[tuple[str, ...], list[Summary]] = {about: [] for about in rows_of}
+    with _evaluated(model):
+        draws = _Draws(model, x, num_samples, kind, seed, max_cells)
+    for start in range(0, len(x), draws.rows):
+        with _evaluated(model):
+            h = encode(model, x[start : start + draws.rows])
+            priors = draws.priors(h)
+            for about, rows in rows_of.items():
+                first, last = np.searchsorted(rows, (start, start + draws.rows))
+                if first < last:
+                    some = rows[first:last] - start
+                    of_some = {name: (loc[some], scale[some]) for name, (loc, scale) in priors.items()}
+                    parts[about].append(draws.summarise(h[some].ask(about), None, of_some))
+    return {about: Summary.joined(of_chunks) for about, of_chunks in parts.items()}
+
+
+def _seeded(members: Members, seed: int) -> Iterable[tuple[Story, int]]:
+    return ((model, seed_of_member(seed, member)) for member, model in enumerate(members))
 
 
 def summarise_until(
@@ -240,76 +187,8 @@ def summarise_until(
     return summary
 
 
-def summarise_draws(
-    p: Tensor,
-    outcome: Outcome | None = None,
-    log_p: Tensor | None = None,
-    absent: Tensor | None = None,
-    mixed: Tensor | None = None,
-    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
-) -> Summary:
-    """The same from draws at hand: predictions ``[K, N, Q]``, of which each eighth is a replicate.
-
-    Parameters
-    ----------
-    p
-        Predictions of an ``outcome``; None: probabilities of Q classes.
-    log_p
-        log p(y | x_o, z_k) ``[K, N]`` of the labels.
-    absent
-        Booleans ``[N]``: rows in which something in play is absent; None: all.
-    mixed
-        Booleans ``[N]``: rows of these in which latents of present modalities vary between replicates, and
-        not within; None: none.
-
-    Examples
-    --------
-    >>> certain = torch.eye(2)[[0, 1, 0, 1]][:, None]  # four draws of one row, that say 0, 1, 0, 1
-    >>> summary = summarise_draws(certain)
-    >>> summary.probabilities, summary.impact
-    (array([[0.5, 0.5]]), array([0.5]))
-    """
-    outcome = Categorical(p.shape[-1]) if outcome is None else outcome
-    p = p.double()
-    sizes = replicate_sizes(len(p))
-    mean = p.mean(0)
-    distance = outcome.distance(p, mean)  # [K, N]
-    gain = outcome.entropy(mean) - outcome.entropy(p).mean(0)
-    flip, spread = _flips(outcome, p, mean), distance.mean(0)
-    centre = mean[None]
-    if mixed is not None and mixed.any():
-        within = torch.cat([part.mean(0).expand_as(part) for part in p[:, mixed].split(sizes)])
-        distance[:, mixed] = outcome.distance(p[:, mixed], within)
-        gain[mixed] = (outcome.entropy(within) - outcome.entropy(p[:, mixed])).mean(0)
-        if measures:
-            centre = centre.repeat(len(p), 1, 1)
-            centre[:, mixed] = within
-    impact = distance.mean(0)
-    replicates = torch.stack([part.mean(0) for part in distance.split(sizes)])
-    alone = len(replicates) == 1
-    error = torch.full_like(impact, torch.nan) if alone else replicates.std(0) / len(replicates) ** 0.5
-    about_absence: tuple[Tensor, ...] = (impact, error, flip, gain.clamp(min=0))
-    if absent is not None:
-        about_absence = tuple(torch.where(absent, t, torch.zeros_like(t)) for t in about_absence)
-    likelihood = None if log_p is None else (log_p.double().logsumexp(0) - np.log(len(log_p))).cpu().numpy()
-    parts = outcome.normalise(mean), *about_absence, spread
-    columns: list[Any] = [*(t.cpu().numpy() for t in parts), likelihood]
-    if not measures:
-        return Summary(*columns)
-    measured = {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
-    return MeasuredSummary(**vars(Summary(*columns)), measured=measured)
-
-
 def _of_rows(measure: Measure, rows: slice, p: Tensor, centre: Tensor) -> Tensor:
     return measure(p, centre, rows)
-
-
-def _flips(outcome: Outcome, p: Tensor, mean: Tensor) -> Tensor:
-    average, single = outcome.decide(mean), outcome.decide(p)
-    if average is None or single is None:
-        return torch.full_like(mean[..., 0], torch.nan)
-    differ = single != average  # [K, N], or [K, N, L] of several labels
-    return differ.flatten(2).any(-1).double().mean(0) if differ.dim() > 2 else differ.double().mean(0)
 
 
 @contextmanager
@@ -349,30 +228,60 @@ def _known_latents(model: Story, h: Representations) -> dict[str, Tensor]:
     return {f"z_{name}": absent & h.all_present(latent.about) for name, latent in model.latents.items()}
 
 
-@torch.no_grad()
-def _summarise_rows(
-    model: Story,
-    h: Representations,
-    y: Tensor | None,
-    points: Tensor,
-    held_points: Tensor,
-    columns: Mapping[str, slice],
-    max_cells: int,
-    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
-) -> Summary:
-    absent, known = model.something_absent(h), _known_latents(model, h)
-    mixed = torch.stack(list(known.values())).any(0) if known else absent & False
-    per_pass = max(1, max_cells // len(h))
-    predictions, log_ps = [], []
-    for start in range(0, len(points), per_pass):
-        some = slice(start, start + per_pass)
-        held = (held_points[some], known) if mixed.any() else None
-        parameters = draw_parameters(model, h, points[some], columns=columns, held=held)  # [k, B, P]
-        predictions.append(model.outcome.predict(parameters))
-        if y is not None:
-            log_ps.append(model.outcome.distribution(parameters).log_prob(y))
-    log_p = torch.cat(log_ps) if y is not None else None
-    return summarise_draws(torch.cat(predictions), model.outcome, log_p, absent, mixed, measures)
+class _Draws:
+    """K draws for all rows of a model, and how many rows are worked on at a time."""
+
+    def __init__(
+        self,
+        model: Story,
+        x: Modalities | Representations,
+        num_samples: int,
+        kind: str,
+        seed: int,
+        max_cells: int,
+    ):
+        self.model, self.direct = model, is_direct(model)
+        self.columns = noise_columns(model, encode(model, x[:1]))
+        self.points = _points(model, self.columns, num_samples, kind, seed)
+        self.held_points = _held_points(self.points, seed)
+        self.max_cells = max_cells
+        # Few enough rows that the predictions of all their draws can be held: V needs their average first.
+        held = HELD // (num_samples * model.outcome.prediction_size)
+        at_a_time = num_samples if self.direct else min(num_samples, DRAWS_AT_A_TIME)
+        self.rows = max(1, min(held, max_cells // at_a_time))
+
+    def priors(self, h: Representations) -> Moments:
+        """What several questions about rows have in common, where the story is the package's own."""
+        return direct_priors(cast(PrimoModel, self.model), h) if self.direct else {}
+
+    @torch.no_grad()
+    def summarise(
+        self,
+        h: Representations,
+        y: Tensor | None,
+        priors: Moments | None = None,
+        measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
+    ) -> Summary:
+        """Of some rows, with labels or without; ``priors`` are theirs, where they are known already."""
+        model, outcome = self.model, self.model.outcome
+        absent, known = model.something_absent(h), _known_latents(model, h)
+        mixed = torch.stack(list(known.values())).any(0) if known else absent & False
+        hold = bool(mixed.any())
+        per_pass = len(self.points) if self.direct else max(1, self.max_cells // len(h))
+        predictions, log_ps = [], []
+        for start in range(0, len(self.points), per_pass):
+            some = slice(start, start + per_pass)
+            held = (self.held_points[some], known) if hold else None
+            settings: dict[str, Any] = {"columns": self.columns, "held": held}
+            if self.direct:
+                settings["priors"] = priors
+            parameters = draw_parameters(model, h, self.points[some], **settings)
+            predictions.append(outcome.predict(parameters))  # [k, B, Q]
+            if y is not None:
+                log_ps.append(outcome.distribution(parameters).log_prob(y))
+        p = predictions[0] if len(predictions) == 1 else torch.cat(predictions)
+        log_p = torch.cat(log_ps) if y is not None else None
+        return summarise_draws(p, outcome, log_p, absent, mixed, measures)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from primo_pyro.hiding import hide_then_reveal
 from primo_pyro.lifecycle import require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.parameters import Real, check_parameter
-from primo_pyro.prediction import Summary, summarise, summarise_until
+from primo_pyro.prediction import Summary, summarise, summarise_questions, summarise_until
 from primo_pyro.program.model import PrimoModel
 
 __all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of", "labelled"]
@@ -89,20 +89,33 @@ class ImpactQuestions(ModalityEstimator):
             check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            of_each = {m: self._impact_of(x, (m,), tolerance) for m in self.optional_}
+            absent: dict[tuple[str, ...], np.ndarray] = {
+                (m,): np.flatnonzero(~x.present[m]) for m in self.optional_
+            }
+            known = self._summaries(x, absent) if tolerance is None else {}
+            of_each = {m: self._impact_of(x, (m,), tolerance, known.get((m,))) for m in self.optional_}
             return by_row(of_each, x.row_labels)
         frame = self._impact_of(x, self._optional_names(modality), tolerance)
         return frame.set_axis(x.row_labels)
 
     def _impact_of(
-        self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
+        self,
+        x: Modalities,
+        about: tuple[str, ...] | None,
+        tolerance: float | None,
+        summary: Summary | None = None,
     ) -> pd.DataFrame:
+        """``summary`` is that of the rows that ask, where it is known."""
         asked = self.optional_ if about is None else about
         absent = np.stack([~x.present[m] for m in asked], axis=1) if asked else np.zeros((len(x), 0), bool)
         rows = (
             absent.any(1) if about is not None else np.ones(len(x), bool)
         )  # where nothing is to be asked: 0
-        frame = self._drawn_impact(x[rows], about, tolerance) if rows.any() else None
+        frame = None
+        if summary is not None:
+            frame = impact_frame(summary, self.model_.outcome)
+        elif rows.any():
+            frame = self._drawn_impact(x[rows], about, tolerance)
         if frame is None or not rows.all():
             like = self._drawn_impact(x[:1], (), None) if frame is None else frame
             every = pd.DataFrame(0.0, index=np.arange(len(x)), columns=like.columns)
@@ -118,6 +131,13 @@ class ImpactQuestions(ModalityEstimator):
             unknown |= ~x.present[name]
         frame.loc[unknown] = np.nan
         return self._with_expected_change(frame, asked, absent, about)
+
+    def _summaries(
+        self, x: Modalities, rows_of: Mapping[tuple[str, ...], np.ndarray]
+    ) -> dict[tuple[str, ...], Summary]:
+        """Of each question about absent modalities, where rows ask it."""
+        asked = {about: rows for about, rows in rows_of.items() if len(rows)}
+        return summarise_questions(self.model_, x, asked, **self._drawn()) if asked else {}
 
     def _drawn_impact(
         self, x: Modalities, about: tuple[str, ...] | None, tolerance: float | None
@@ -290,7 +310,8 @@ class ImpactQuestions(ModalityEstimator):
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
         }
         impacts = {
-            about: self._impact_of(x[rows], about, None) for about, rows in absent.items() if len(rows)
+            about: self._impact_of(x[absent[about]], about, None, summary)
+            for about, summary in self._summaries(x, absent).items()
         }
         return labelled(rank_acquisitions(absent, impacts, _costs_in_order(x, costs), len(x)), x)
 

@@ -46,13 +46,13 @@ FLOORS = (
     {"door": ["door"]},
     {
         "labels": ["labels"],
-        "draws": ["draws"],
+        "draws": ["direct", "draws"],
         "training": ["training"],
         "held_out": ["held_out"],
         "weights": ["weights"],
         "members": ["members"],
     },
-    {"prediction": ["prediction"], "estimator": ["reading", "estimator"]},
+    {"prediction": ["summaries", "prediction"], "estimator": ["reading", "estimator"]},
     {"analysis": ["analysis.*"]},
     {"out_of_fold": ["out_of_fold"], "hiding": ["hiding"]},
     {

@@ -327,7 +327,8 @@ def test_each_is_every_single_question_in_one_frame(fitted):
     for name in NAMES:
         alone = clf.predictive_impact(x, name)
         mine = each[each["modality"] == name].sort_values("row")
-        np.testing.assert_array_equal(mine["impact"], alone["impact"])
+        # Single precision: rows beside others may be summed in another order.
+        np.testing.assert_allclose(mine["impact"], alone["impact"], rtol=0, atol=1e-6)
         assert (alone["impact"][x.present[name]] == 0).all()
         assert (alone["impact"][~x.present[name]] > 0).all()
 

@@ -87,7 +87,8 @@ def test_chunks_change_nothing(max_cells, about):
     parts = summarise(model, x, torch.as_tensor(y), **settings, max_cells=max_cells)
     assert whole.log_likelihood.shape == (17,)
     for one, other in zip(vars(whole).values(), vars(parts).values(), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-12)  # float64 networks
+        if one is not None:  # the disagreement of several members
+            np.testing.assert_allclose(one, other, atol=1e-12)  # float64 networks
 
 
 def test_order_of_rows_and_content_of_absent_rows_change_nothing():

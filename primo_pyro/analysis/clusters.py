@@ -30,6 +30,7 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from scipy.special import digamma
+from torch import Tensor
 
 from primo_pyro.errors import DrawsError
 from primo_pyro.parameters import AnyOf, OneOf, Real, Whole, check_parameter
@@ -40,10 +41,11 @@ __all__ = ["FLAT", "fit_mixtures", "joined", "label_shares", "plausible_labels",
 FLAT = 0.01  # draws of a row with a lower V predict practically the same, and are one cluster
 MAX_CONTRASTS = 16  # with more classes: the principal contrasts; a full covariance of more outgrows K draws
 FLOOR = 1e-6  # added to every variance of a cluster, in squared logits
+SINGLE = 1e-5  # added to the prior's variances, each at most 1, where numbers are in single precision
 MAX_ITERATIONS = 100
 LOOK_EVERY = 5  # iterations from one check of convergence to the next
 TOLERANCE = 1e-4  # share of the draws that may still change cluster in an iteration
-ROWS_AT_A_TIME = 16  # their phi fits in a processor's cache
+IN_CACHE = 2**17  # numbers of phi worked on at a time
 
 
 def plausible_labels(
@@ -140,13 +142,15 @@ def plausible_labels(
             f"class_weight is {class_weight!r:.80}; expected {num_classes} positive numbers, one for each "
             "class. Give a weight to every class, in the order of the logits."
         )
+    dim = min(num_classes - 1, MAX_CONTRASTS)
+    at_a_time = int(np.clip(IN_CACHE // (len(draws) * (dim + 1) * (dim + 2) // 2), 4, 64))
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
         delayed(_clusters_of)(
-            draws[:, start : start + ROWS_AT_A_TIME], outcome, max_clusters, min_weight, random_state
+            draws[:, start : start + at_a_time], outcome, max_clusters, min_weight, random_state
         )
-        for start in range(0, rows, ROWS_AT_A_TIME)
+        for start in range(0, rows, at_a_time)
     )
-    row = np.concatenate([r + ROWS_AT_A_TIME * i for i, (r, *_) in enumerate(parts)])
+    row = np.concatenate([r + at_a_time * i for i, (r, *_) in enumerate(parts)])
     cluster, weight, p = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
     label = _named(p, names) if several else names[(weights * p).argmax(1)]
     frame = pd.DataFrame({"row": row, "cluster": cluster, "weight": weight, "label": label})
@@ -269,35 +273,41 @@ def fit_mixtures(points: np.ndarray, max_clusters: int, seed: int) -> np.ndarray
     variance, axes = np.linalg.eigh(points.swapaxes(1, 2) @ points / (points.shape[1] - 1))
     variance, axes = variance[:, -MAX_CONTRASTS:], axes[:, :, -MAX_CONTRASTS:]
     points = points @ axes
-    resp = _first_guess(points, max_clusters, seed)
+    # Draws side by side in memory, [N, T, K]: torch then works on several of them at a time.
+    resp = torch.as_tensor(np.ascontiguousarray(_first_guess(points, max_clusters, seed).swapaxes(1, 2)))
 
     # In units of each axis' own spread all numbers are near 1, so that the squares in phi lose no precision.
     variance = np.maximum(variance, 0)
     unit = variance + FLOOR
-    phi = _features(points / np.sqrt(unit)[:, None])  # [N, K, F]
+    features = _features(points / np.sqrt(unit)[:, None])  # [N, K, F]
+    phi = torch.as_tensor(np.ascontiguousarray(features.swapaxes(1, 2)))
     # Fewer draws than contrasts vary along fewer axes; the prior keeps the others from being singular.
     prior, floor = np.maximum(variance / unit, 1e-9), FLOOR / unit  # diagonals, [N, D]
 
-    result = np.empty_like(resp)
-    active = np.arange(len(points))
-    size = resp.sum(1)
-    for iteration in range(1, MAX_ITERATIONS + 1):
-        eta = _natural_parameters(resp.swapaxes(1, 2) @ phi, prior, floor)  # [N, F, T]
-        resp = phi @ eta
-        resp -= resp.max(-1, keepdims=True)
-        np.exp(resp, out=resp)
-        resp /= resp.sum(-1, keepdims=True)
-        previous, size = size, resp.sum(1)
+    def step(resp: Tensor, phi: Tensor, prior: np.ndarray, floor: np.ndarray) -> Tensor:
+        eta = _natural_parameters((resp @ phi.mT).double().numpy(), prior, floor)  # [N, F, T]
+        return (torch.as_tensor(eta).to(phi).mT @ phi).softmax(1)
+
+    # Single precision is twice as fast, and enough on the way: the prior's covariance of 1 keeps that of each
+    # cluster above 1 / (D + K), so that log densities are known to about 1e-3. (Along an axis without spread
+    # it is 0, hence `SINGLE`.) The last step is in double.
+    result = torch.empty_like(resp)
+    active, left, some = torch.arange(len(points)), phi.float(), resp.float()
+    size = some.sum(2)
+    for iteration in range(1, MAX_ITERATIONS):
+        some = step(some, left, prior[active.numpy()] + SINGLE, floor[active.numpy()])
+        previous, size = size, some.sum(2)
         # Rows that have converged are taken out. Checking every few iterations saves copies of phi, and
         # checking at fixed iterations keeps a row's result independent of the rows beside it.
         if iteration % LOOK_EVERY == 0:
-            result[active] = resp
-            go_on = abs(size - previous).sum(1) / 2 >= TOLERANCE * phi.shape[1]
-            if not go_on.any():
+            go_on = (size - previous).abs().sum(1) / 2 >= TOLERANCE * phi.shape[2]
+            if not go_on.all():
+                result[active] = some.double()
+                active, some, left, size = active[go_on], some[go_on], left[go_on], size[go_on]
+            if not len(active):
                 break
-            active, resp, phi, size = active[go_on], resp[go_on], phi[go_on], size[go_on]
-            prior, floor = prior[go_on], floor[go_on]
-    return result
+    result[active] = some.double()
+    return step(result, phi, prior, floor).mT.numpy()
 
 
 def _features(points: np.ndarray) -> np.ndarray:

@@ -136,6 +136,16 @@ class Outcome(nn.Module, ABC):
         """The most probable label of a prediction ``[..., Q]``, or None where labels cannot be counted."""
         return None
 
+    def flips(self, p: Tensor, average: Tensor) -> Tensor | None:
+        """Booleans ``[K, B]``: whose most probable label, of ``p`` ``[K, B, Q]``, is not ``average``'s.
+
+        None where labels cannot be counted.
+        """
+        single, of_average = self.decide(p), self.decide(average)
+        if single is None or of_average is None:
+            return None
+        return (single != of_average).flatten(2).any(-1) if single.dim() > 2 else single != of_average
+
 
 class Categorical(Outcome):
     """One of C classes, coded 0 to C - 1; the parameters are logits.
@@ -162,6 +172,8 @@ class Categorical(Outcome):
         return F.one_hot(y, self.num_classes)
 
     def predict(self, parameters: Tensor) -> Tensor:
+        if parameters.dim() > 1 and parameters.stride(0) == 1:  # draws side by side; torch would copy first
+            return parameters.movedim(0, -1).softmax(-2).movedim(-1, 0)
         return parameters.softmax(-1)
 
     def distance(self, p: Values, q: Values) -> Values:
@@ -183,6 +195,11 @@ class Categorical(Outcome):
 
     def decide(self, p: Values) -> Values:
         return p.argmax(-1)
+
+    def flips(self, p: Tensor, average: Tensor) -> Tensor:
+        """By largest values, which cost less to find for many draws than where they are."""
+        index = average.argmax(-1)[None, :, None].expand(len(p), -1, 1)
+        return p.gather(-1, index)[..., 0] < p.amax(-1)
 
 
 class Ordinal(Categorical):

@@ -1,0 +1,1 @@
+"""Speed and memory of the package as ratios to what a user would write by hand; see ``__main__``."""
