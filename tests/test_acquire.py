@@ -27,7 +27,7 @@ WORTH = {
 class Known(ImpactQuestions):
     """An estimator that says what WORTH says; its information gain is what is left to 1."""
 
-    summarise = _drawn = _train = None  # not needed here
+    summarise = _drawn = _train = _out_of_fold_calibrators = None  # not needed here
 
     optional_ = ("a", "b", "c")
 
