@@ -33,13 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
     if args.memory:
         print(memory_of(args.memory))
         return
+    args.out.mkdir(parents=True, exist_ok=True)
     start, lines = time.perf_counter(), []
     for part in args.parts:
         lines += list(PARTS[part](args.quick))
+        frame = pd.DataFrame(lines)
+        frame.to_csv(args.out / "bench.csv", index=False)  # what is measured stays, should a later part fail
         print(f"{part}: done after {time.perf_counter() - start:.0f} s", flush=True)
-    frame = pd.DataFrame(lines)
-    args.out.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(args.out / "bench.csv", index=False)
     folder = args.page or args.out
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draw(frame, folder / "images" / "performance.png")

@@ -118,10 +118,10 @@ def steps(quick: bool) -> Iterator[Line]:
     """A training step: forward, backward and update of one batch."""
     for case, (shapes, classes, batch) in SHAPES.items():
         images = "image" in case
-        times = 1 if images else 5 if quick else 20
+        times = 1 if images else 4 if quick else 8
         x, y = make_rows(shapes, classes, batch)
         runs = {name: _step(*of, times=times) for name, of in _losses(make_loss(x, classes), x, y).items()}
-        for what, turn, seconds in take_turns(runs, 3 if quick else 9):
+        for what, turn, seconds in take_turns(runs, 3 if quick else 7):
             yield line("step", case, what, turn, 1e3 * seconds / times, "ms")
 
 
@@ -153,7 +153,7 @@ def epochs(quick: bool) -> Iterator[Line]:
                     optimiser.step()
 
         runs = {"primo": fit, "by hand": partial(loop, "by hand"), "multimodal": partial(loop, "multimodal")}
-        for what, turn, seconds in take_turns(runs, 1 if quick else 5):
+        for what, turn, seconds in take_turns(runs, 1 if quick else 3):
             yield line("epoch", case, what, turn, seconds / 2, "s")
 
 
@@ -195,7 +195,7 @@ def predictions(quick: bool) -> Iterator[Line]:
         rows = 1500 if quick else 12_000
         clf, x = trained_xor(rows) if case == "XOR" else fitted(case, rows, classes)
         x, model = x.drop(*clf.optional_), clf.model_
-        few = x[: 256 if quick else 2048]
+        few = x[: 256 if quick else 1024]
         points = standard_normal_points(DRAWS, clf.model_.latents[clf.optional_[0]].dim, "sobol", 0).float()
         runs: dict[str, tuple[Callable[[], object], int]] = {
             "predict_proba": (lambda clf=clf, x=x: clf.predict_proba(x), len(x)),
@@ -205,7 +205,7 @@ def predictions(quick: bool) -> Iterator[Line]:
             "Predictive, one by one": (lambda m=model, x=few: by_predictive(m, x, False, len(x)), len(few)),
         }
         cells = {name: rows * DRAWS for name, (_, rows) in runs.items()}
-        for what, turn, seconds in take_turns({n: f for n, (f, _) in runs.items()}, 2 if quick else 5):
+        for what, turn, seconds in take_turns({n: f for n, (f, _) in runs.items()}, 2 if quick else 3):
             yield line("prediction", case, what, turn, 1e9 * seconds / cells[what], "ns")
         if case == "XOR":
             yield line(
@@ -246,15 +246,17 @@ def labels(quick: bool) -> Iterator[Line]:
                 delayed(mixture_shares)(few[:, row]) for row in range(few.shape[1])
             )
 
-        runs: dict[str, tuple[Callable[[], object], int]] = {
-            "primo": (lambda a=logits: plausible_labels(a), ours),
-            "scikit-learn": (by_sklearn, theirs),
-            "scikit-learn, joblib": (partial(by_sklearn, jobs=2), theirs),
+        runs: dict[str, Callable[[], object]] = {"primo": partial(plausible_labels, logits)}
+        for what, turn, seconds in take_turns(runs | {"scikit-learn": by_sklearn}, 1 if quick else 3):
+            rows = ours if what == "primo" else theirs
+            yield line("labels", case, what, turn, 1e3 * seconds / rows, "ms")
+        elapsed = {
+            "primo, elapsed": runs["primo"],
+            "scikit-learn, joblib, elapsed": partial(by_sklearn, jobs=2),
         }
-        counts = {name: rows for name, (_, rows) in runs.items()}
-        functions = {name: function for name, (function, _) in runs.items()}
-        for what, turn, seconds in take_turns(functions, 1 if quick else 3, time.perf_counter):
-            yield line("labels", case, what, turn, 1e3 * seconds / counts[what], "ms elapsed")
+        for what, turn, seconds in take_turns(elapsed, 1 if quick else 3, time.perf_counter):
+            rows = ours if what == "primo, elapsed" else theirs
+            yield line("labels", case, what, turn, 1e3 * seconds / rows, "ms")
         shares = label_shares(plausible_labels(few), np.arange(classes), by="weight")
         yield line(
             "labels", case, "agreement of shares", 0, share_agreement(shares, np.array(found)), "share"
