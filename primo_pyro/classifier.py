@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from primo_pyro.errors import LabelError, PrimoError
 from primo_pyro.estimator import ClassesMixin, labelled_rows
 from primo_pyro.labels import ClassLabels
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import AnyOf, Is, OneOf, Range
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
 from primo_pyro.questions import labelled
@@ -78,6 +79,10 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     outcome: str | type[Outcome] = "categorical"
     class_weight: Mapping[Any, float] | str | None = None
+
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "class_weight": AnyOf(OneOf(None, "balanced"), Is(Mapping)),
+    }
 
     def _outcome_class(self) -> type[Outcome]:
         if not isinstance(self.outcome, str):

@@ -33,7 +33,6 @@ from primo_pyro.parameters import (
     CheckpointFile,
     Device,
     Flag,
-    Names,
     Range,
     Real,
     Seed,
@@ -59,7 +58,6 @@ class ModalityEstimator(RowReader):
     random_state: int | np.random.RandomState | None
 
     parameter_ranges: ClassVar[dict[str, Range]] = {
-        "optional": Names(),
         "warm_start": Flag(),
         "validation_fraction": Real(0, 1, below=True),
         "random_state": Seed(),

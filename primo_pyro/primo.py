@@ -31,6 +31,7 @@ from primo_pyro.parameters import (
     Whole,
     check_parameter,
     check_parameters,
+    ranges_of,
 )
 from primo_pyro.persistence import load_estimator, save_estimator
 from primo_pyro.prediction import Summary, stream_draws, summarise
@@ -310,7 +311,7 @@ class PrimoEstimator(Guarantees, EnsembleEstimator):
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
         num_samples = self.num_samples if num_samples is None else num_samples
         check_parameter("num_samples", num_samples, NUM_SAMPLES)
-        check_parameter("draws", self.draws, self.parameter_ranges["draws"])
+        check_parameter("draws", self.draws, ranges_of(type(self))["draws"])
         return {"num_samples": int(num_samples), "kind": self.draws, "seed": self.seed_}
 
     # --- Single draws ------------------------------------------------------------------------------------

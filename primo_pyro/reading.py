@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,11 @@ from torch import nn
 
 from primo_pyro.door import align_labels, warn_of_shapes
 from primo_pyro.errors import MissingCellsWarning, ModalityError, UnseenPatternWarning, warn
-from primo_pyro.identity import Names
+from primo_pyro.identity import Names as ColumnNames
 from primo_pyro.labels import Labels, labels_of
 from primo_pyro.lifecycle import require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.parameters import AnyOf, Is, Names, OneOf, Range
 from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.tables import Blocks, TableReader
@@ -38,10 +39,15 @@ class RowReader(BaseEstimator, ABC):
     blocks: Blocks | TableReader | None = None  # None: rows come as blocks already
     optional: Sequence[str] | None = None  # None: whatever is absent in some training row
 
+    parameter_ranges: ClassVar[dict[str, Range]] = {
+        "blocks": AnyOf(OneOf(None), Is(Mapping), Is(TableReader)),
+        "optional": Names(),
+    }
+
     labels_: Labels
     reader_: TableReader  # where blocks were given
     shapes_: dict[str, tuple[int, ...]]
-    columns_: dict[str, Names]
+    columns_: dict[str, ColumnNames]
     missing_cells_: dict[str, np.ndarray]
     optional_: tuple[str, ...]
     patterns_: set[tuple[str, ...]]
