@@ -164,7 +164,7 @@ class IndicatorLabels(Labels):
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
-        values = _read(_without_gaps(_given(y)))
+        values = _read(_given(y))
         if values.ndim != 2 or values.shape[1] == 0:
             raise LabelError(
                 f"y has shape {list(values.shape)}; expected [rows, labels] of 0 and 1. Give a column to "
@@ -236,7 +236,7 @@ class NumberLabels(Labels):
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
-        values = _one_a_row(_without_gaps(_given(y)), "For several numbers fit a regressor to each.")
+        values = _one_a_row(_given(y), "For several numbers fit a regressor to each.")
         try:
             values = values.astype(float)
         except (TypeError, ValueError) as error:
@@ -298,12 +298,7 @@ def _given(y: ArrayLike | None) -> Any:
         raise LabelError(
             "This estimator requires y to be passed, but the target y is None. Pass one label a row."
         )
-    if np.ma.is_masked(y):
-        masked = np.ma.getmaskarray(cast(Any, y))
-        raise LabelError(
-            f"{int(masked.sum())} of {len(masked)} labels are masked (first: row "
-            f"{np.argwhere(masked)[0][0]}). Leave these rows out, or label them."
-        )
+    y = _without_gaps(y)
     if issparse(y):
         raise LabelError(
             f"y is a sparse matrix of shape {list(np.shape(cast(Any, y)))}; expected an array. Pass "
@@ -361,7 +356,7 @@ def _told_apart(y: list | tuple, kind: str) -> bool:
 
 
 def _as_classes(labels: ArrayLike) -> np.ndarray:
-    y = _without_gaps(_given(labels))
+    y = _given(labels)
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]  # as an array of the frame, nullable integers would become floats
     if isinstance(y, pd.Series) and hasattr(y.dtype, "numpy_dtype") and not y.isna().any():

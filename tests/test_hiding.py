@@ -20,7 +20,6 @@ def fitted():
     return clf.fit(x, y), x
 
 
-@pytest.mark.filterwarnings("ignore::primo_pyro.errors.UnseenPatternWarning")
 def test_each_row_is_asked_about_what_it_can_reveal(fitted):
     clf, x = fitted
     gap = clf.impact_gap(x)
@@ -29,9 +28,6 @@ def test_each_row_is_asked_about_what_it_can_reveal(fitted):
         expected = clf.impact_gap(x[rows], about)
         for column in expected:
             np.testing.assert_allclose(gap[column][rows], expected[column], **CLOSE)
-    # Asked about everything that is absent, rows with one modality would also be told the other one.
-    everything = clf.predictive_impact(x.drop("a", "b"))["impact"]
-    assert gap["impact_missing"][only_a].mean() < 0.9 * everything[only_a].mean()
 
 
 def test_calibration_of_all_together_is_learnt_from_these(fitted):

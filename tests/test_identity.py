@@ -182,7 +182,7 @@ def test_concat():
         Modalities.concat([x, Modalities({"o": np.ones((2, 2))})])
     with pytest.raises(ModalityError, match="other columns"):
         Modalities.concat([x, Modalities({"o": FRAME[["a", "c"]]})])
-    with pytest.raises(ModalityError, match="different forms"):
+    with pytest.raises(ModalityError, match="different shapes"):
         Modalities.concat([Modalities({"o": np.ones((2, 2))}), Modalities({"o": np.ones((2, 3))})])
 
 

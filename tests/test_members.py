@@ -9,7 +9,7 @@ from torch import nn
 
 from primo_pyro import Modalities, PrimoClassifier, PrimoRegressor
 from primo_pyro.data import make_xor
-from primo_pyro.errors import FewRowsWarning, ModalityError, RowError
+from primo_pyro.errors import FewRowsWarning, ModalityError, ParameterError, RowError
 from primo_pyro.held_out import Rows
 from primo_pyro.members import Members, members_of
 from primo_pyro.out_of_fold import averaging_ratio
@@ -270,7 +270,7 @@ def test_a_warm_start_goes_on_with_each():
     clf.fit(X, Y)
     moved = [(a - b).abs().max() for a, b in zip(first.parameters(), clf.model_.parameters(), strict=True)]
     assert max(moved) > 0
-    with pytest.raises(ModalityError, match="members is 3, and 2 were fitted before"):
+    with pytest.raises(ParameterError, match="members is 3; expected 2"):
         clf.set_params(members=3).fit(X, Y)
 
 
