@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.analysis.absence import compare_rows
+from primo_pyro.analysis.calibration import FEW_ROWS
 from primo_pyro.analysis.certificates import Certificate
 from primo_pyro.errors import (
     AbsenceWarning,
@@ -23,7 +24,7 @@ from primo_pyro.errors import (
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.program.encoders import encode
 from primo_pyro.program.outcomes import Outcome
-from primo_pyro.questions import FEW_ROWS, Asked
+from primo_pyro.questions import Asked
 from primo_pyro.revealing import RevealQuestions
 
 __all__ = ["Certification", "patterns_of"]

@@ -20,7 +20,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from torch import nn
 
-from primo_pyro.analysis.calibration import ImpactCalibrator
+from primo_pyro.analysis.calibration import FEW_ROWS, ImpactCalibrator, calibrator_of
 from primo_pyro.diagnosis import Fitted, diagnose, warn_of_failures
 from primo_pyro.errors import ModalityError, UnseenPatternWarning
 from primo_pyro.estimator import NetworkEstimator
@@ -30,7 +30,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.out_of_fold import ALL, out_of_fold_changes
 from primo_pyro.parameters import AnyOf, OneOf, Range, Whole
 from primo_pyro.program.model import PrimoModel
-from primo_pyro.questions import FEW_ROWS, ImpactQuestions, calibrator_of
+from primo_pyro.questions import ImpactQuestions
 
 __all__ = ["VALIDATION_SAMPLES", "EnsembleEstimator"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from primo_pyro.analysis.calibration import FEW_ROWS
 from primo_pyro.analysis.certificates import Certificate
 from primo_pyro.analysis.decisions import THRESHOLDS, decision_curves
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
@@ -18,7 +19,6 @@ from primo_pyro.hiding import rows_by_set
 from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.primo import PrimoEstimator
-from primo_pyro.questions import FEW_ROWS
 
 __all__ = ["findings_of"]
 

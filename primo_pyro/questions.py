@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from primo_pyro.analysis.acquisition import rank_acquisitions
-from primo_pyro.analysis.calibration import ImpactCalibrator
+from primo_pyro.analysis.calibration import ImpactCalibrator, calibrator_of
 from primo_pyro.analysis.impact import Revealed, by_row, impact_frame, impact_gap
 from primo_pyro.analysis.policies import acquire
-from primo_pyro.errors import CostError, FewRowsWarning, ModalityError, warn
+from primo_pyro.errors import CostError, ModalityError
 from primo_pyro.estimator import ModalityEstimator
 from primo_pyro.hiding import hide_then_reveal
 from primo_pyro.lifecycle import require_fitted
@@ -23,11 +23,10 @@ from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.prediction import Summary, summarise, summarise_questions, summarise_until
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["EACH", "FEW_ROWS", "Asked", "ImpactQuestions", "calibrator_of", "labelled"]
+__all__ = ["EACH", "Asked", "ImpactQuestions", "labelled"]
 
 Asked = str | Iterable[str] | None  # a modality, a set of them, or None: all that is absent
 EACH = "each"
-FEW_ROWS = 50  # a calibration on fewer is mostly noise
 
 
 class ImpactQuestions(ModalityEstimator):
@@ -441,23 +440,6 @@ class ImpactQuestions(ModalityEstimator):
 def _key(about: tuple[str, ...]) -> str:
     """Of a set in ``impact_calibrators_``."""
     return " + ".join(about)
-
-
-def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
-    """From the frame of `primo_pyro.analysis.impact.impact_gap` of rows that have ``what``.
-
-    Warns
-    -----
-    FewRowsWarning
-        Where they are fewer than 50.
-    """
-    if len(gap) < FEW_ROWS:
-        warn(
-            f"Few rows have {what}: {len(gap)}; expected some hundreds. The expected change of so few is "
-            "mostly chance. Pass more rows that have it.",
-            FewRowsWarning,
-        )
-    return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
 
 
 def labelled(frame: pd.DataFrame, x: Modalities) -> pd.DataFrame:

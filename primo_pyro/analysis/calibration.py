@@ -9,9 +9,18 @@ from scipy.stats import spearmanr
 from sklearn.isotonic import IsotonicRegression
 
 from primo_pyro.analysis.scores import standard_error
-from primo_pyro.errors import DrawsError
+from primo_pyro.errors import DrawsError, FewRowsWarning, warn
 
-__all__ = ["ImpactCalibrator", "impact_calibration", "impact_calibration_bins", "paired"]
+__all__ = [
+    "FEW_ROWS",
+    "ImpactCalibrator",
+    "calibrator_of",
+    "impact_calibration",
+    "impact_calibration_bins",
+    "paired",
+]
+
+FEW_ROWS = 50  # a calibration on fewer is mostly noise
 
 
 def impact_calibration_bins(
@@ -145,3 +154,20 @@ def paired(predicted: ArrayLike, realised: ArrayLike) -> tuple[np.ndarray, np.nd
             f"{int(bad.argmax())}); expected finite numbers. Leave these rows out."
         )
     return predicted, realised
+
+
+def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
+    """From the frame of `primo_pyro.analysis.impact.impact_gap` of rows that have ``what``.
+
+    Warns
+    -----
+    FewRowsWarning
+        Where they are fewer than 50.
+    """
+    if len(gap) < FEW_ROWS:
+        warn(
+            f"Few rows have {what}: {len(gap)}; expected some hundreds. The expected change of so few is "
+            "mostly chance. Pass more rows that have it.",
+            FewRowsWarning,
+        )
+    return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
