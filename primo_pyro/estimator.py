@@ -24,7 +24,14 @@ from primo_pyro.door import align_labels, split_labels
 from primo_pyro.errors import ModalityError, RowError
 from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_absent_classes
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels
-from primo_pyro.lifecycle import check_unchanged, kept_or_forgotten, networks_of, remember, require_fitted
+from primo_pyro.lifecycle import (
+    check_unchanged,
+    forget,
+    kept_or_forgotten,
+    networks_of,
+    remember,
+    require_fitted,
+)
 from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.parameters import (
@@ -115,9 +122,12 @@ class ModalityEstimator(RowReader):
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        warm = bool(self.warm_start) and hasattr(self, "model_")
+        warm = self.warm_start is not False and hasattr(self, "model_")
         with one_at_a_time(), kept_or_forgotten(self, keep=warm):
             check_parameters(self)
+            warm = warm and bool(self.warm_start)
+            if not warm:
+                forget(self)
             if warm:
                 check_unchanged(self)
             self._fit_alone(x, y, validation, groups, sample_weight, warm)

@@ -336,7 +336,8 @@ def _read(y: Any) -> np.ndarray:
 def _without_gaps(y: Any) -> Any:
     """Labels that are no masked array, or one in which nothing is masked."""
     if np.ma.isMaskedArray(y):
-        masked = np.asarray(np.ma.getmaskarray(y)).reshape(len(y), -1).any(1)
+        mask = np.asarray(np.ma.getmaskarray(y))
+        masked = mask.any(axis=tuple(range(1, mask.ndim)))
         if masked.any():
             raise LabelError(
                 f"{int(masked.sum())} of {len(y)} labels are masked (first: row {int(masked.argmax())}); "

@@ -74,6 +74,8 @@ Estimator = TypeVar("Estimator", bound=NetworkEstimator)
 TYPES: dict[str, type | tuple[type, ...]] = {
     "labels_": Labels,
     "shapes_": dict,
+    "columns_": dict,
+    "missing_cells_": dict,
     "optional_": tuple,
     "patterns_": set,
     "seed_": int,
@@ -83,6 +85,14 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "certificates_": dict,
     "label_scores_": dict,
     "fitted_with_": dict,
+}
+ONLY_SOMETIMES = {
+    "diagnosis_",
+    "impact_calibrators_",
+    "certificates_",
+    "label_scores_",
+    "fitted_with_",
+    "history_",
 }
 
 
@@ -259,6 +269,8 @@ def _bare(
             )
         setattr(estimator, name, value)
     shapes, kind = estimator.shapes_, labels_of(estimator._outcome_class())
+    if lacking := TYPES.keys() - ONLY_SOMETIMES - vars(estimator).keys():
+        raise ValueError(f"{sorted(lacking)} are not there")
     names = {*estimator.optional_, *(name for pattern in estimator.patterns_ for name in pattern)}
     if type(estimator.labels_) is not kind or not names <= shapes.keys() or sorted(shapes) != list(shapes):
         raise ValueError(f"labels {type(estimator.labels_).__name__}, modalities {list(shapes)} and {names}")

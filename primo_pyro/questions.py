@@ -88,10 +88,7 @@ class ImpactQuestions(ModalityEstimator):
             check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            absent: dict[tuple[str, ...], np.ndarray] = {
-                (m,): np.flatnonzero(~x.present[m]) for m in self.optional_
-            }
-            known = self._summaries(x, absent) if tolerance is None else {}
+            known = self._summaries(x) if tolerance is None else {}
             of_each = {m: self._impact_of(x, (m,), tolerance, known.get((m,))) for m in self.optional_}
             return by_row(of_each, x.row_labels)
         frame = self._impact_of(x, self._optional_names(modality), tolerance)
@@ -107,9 +104,8 @@ class ImpactQuestions(ModalityEstimator):
         """``summary`` is that of the rows that ask, where it is known."""
         asked = self.optional_ if about is None else about
         absent = np.stack([~x.present[m] for m in asked], axis=1) if asked else np.zeros((len(x), 0), bool)
-        rows = (
-            absent.any(1) if about is not None else np.ones(len(x), bool)
-        )  # where nothing is to be asked: 0
+        # Where nothing is to be asked: 0.
+        rows = absent.any(1) if about is not None else np.ones(len(x), bool)
         frame = None
         if summary is not None:
             frame = impact_frame(summary, self.model_.outcome)
@@ -119,9 +115,8 @@ class ImpactQuestions(ModalityEstimator):
             like = self._drawn_impact(x[:1], (), None) if frame is None else frame
             every = pd.DataFrame(0.0, index=np.arange(len(x)), columns=like.columns)
             if "disagreement" in like:  # whatever is absent
-                every.loc[~rows, "disagreement"] = self._drawn_impact(x[~rows], (), None)[
-                    "disagreement"
-                ].array
+                others = self._drawn_impact(x[~rows], (), None)
+                every.loc[~rows, "disagreement"] = others["disagreement"].array
             if frame is not None:
                 every.loc[rows] = frame.to_numpy()
             frame = every
@@ -131,10 +126,9 @@ class ImpactQuestions(ModalityEstimator):
         frame.loc[unknown] = np.nan
         return self._with_expected_change(frame, asked, absent, about)
 
-    def _summaries(
-        self, x: Modalities, rows_of: Mapping[tuple[str, ...], np.ndarray]
-    ) -> dict[tuple[str, ...], Summary]:
-        """Of each question about absent modalities, where rows ask it."""
+    def _summaries(self, x: Modalities) -> dict[tuple[str, ...], Summary]:
+        """Of the question about each optional modality alone, for the rows that lack it."""
+        rows_of = {(m,): np.flatnonzero(~x.present[m]) for m in self.optional_}
         asked = {about: rows for about, rows in rows_of.items() if len(rows)}
         return summarise_questions(self.model_, x, asked, **self._drawn()) if asked else {}
 

@@ -212,10 +212,9 @@ def test_errors_come_before_the_work(settings, error, words):
     ("values", "words"),
     [
         (np.ones((3, 2)), "3 values of 'a' came for 2 rows"),
-        ([[1.0, NAN], [1.0, 1.0]], r"shape \(float64 \[2\]\).*expected float64 \[1\]"),
+        ([[1.0, NAN], [1.0, 1.0]], r"shape \(\[2\]\).*expected \[1\]"),
         (Modalities({"b": np.ones(2)}), "Unknown modality 'a'"),
-        (np.ones((2, 3)), r"shape \(float64 \[3\]\).*expected float64 \[1\]"),
-        (np.ones((2, 1), np.uint8), "type"),
+        (np.ones((2, 3)), r"shape \(\[3\]\).*expected \[1\]"),
     ],
 )
 def test_values_that_do_not_fit(values, words):

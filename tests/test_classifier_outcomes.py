@@ -53,7 +53,7 @@ every = pytest.mark.parametrize("outcome", LABELS, ids=lambda o: o if isinstance
 def sharpened(classifier):
     """Predictions that hang on the latents, as after long training."""
     for linear in classifier.model_.likelihood.from_latent.values():
-        linear.weight.mul_(6)
+        linear.weight.mul_(20)
     classifier.model_.likelihood.head[-1].weight.mul_(4)
     return classifier
 

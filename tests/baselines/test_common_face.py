@@ -46,6 +46,7 @@ EVERYONE = PRIMO | NETWORKS | TREES
 OTHERS = {
     baselines.FrequencyClassifier,
     baselines.NeighbourCompletions,
+    primo_pyro.TableReader,
 }  # look at no modality; estimate no label
 
 networks = pytest.mark.parametrize("name", PRIMO | NETWORKS)
