@@ -88,7 +88,8 @@ class ImpactQuestions(ModalityEstimator):
             check_parameter("tolerance", tolerance, Real(0, above=True))
         if isinstance(modality, str) and modality == EACH:
             self._require_optional()
-            known = self._summaries(x) if tolerance is None else {}
+            lacking = {(m,): np.flatnonzero(~x.present[m]) for m in self.optional_}
+            known = self._summaries(x, lacking) if tolerance is None else {}
             of_each = {m: self._impact_of(x, (m,), tolerance, known.get((m,))) for m in self.optional_}
             return by_row(of_each, x.row_labels)
         frame = self._impact_of(x, self._optional_names(modality), tolerance)
@@ -126,9 +127,8 @@ class ImpactQuestions(ModalityEstimator):
         frame.loc[unknown] = np.nan
         return self._with_expected_change(frame, asked, absent, about)
 
-    def _summaries(self, x: Modalities) -> dict[tuple[str, ...], Summary]:
-        """Of the question about each optional modality alone, for the rows that lack it."""
-        rows_of = {(m,): np.flatnonzero(~x.present[m]) for m in self.optional_}
+    def _summaries(self, x: Modalities, rows_of: Mapping[Any, np.ndarray]) -> dict[tuple[str, ...], Summary]:
+        """Of each question about absent modalities, where rows ask it."""
         asked = {about: rows for about, rows in rows_of.items() if len(rows)}
         return summarise_questions(self.model_, x, asked, **self._drawn()) if asked else {}
 
