@@ -1,4 +1,4 @@
-"""SUPPORT2 from its CSV: which group of tests would change what we expect for a patient in hospital?
+"""SUPPORT2 from its CSV: which group of tests would change what is expected of a patient.
 
     python examples/support2.py ../shared/data/support2/support2.csv
 

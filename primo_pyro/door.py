@@ -15,7 +15,7 @@ from primo_pyro.modalities import Modalities, RowsLike
 
 __all__ = ["align_labels", "split_labels", "warn_of_shapes"]
 
-SIDE = 16  # pixels; a square of this size is rather an image than as many hours of as many measurements
+SIDE = 28  # pixels; a square of this size is rather an image than as many hours of as many measurements
 COLOURS = (1, 3, 4)
 
 

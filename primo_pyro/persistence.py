@@ -300,7 +300,12 @@ def _fill(
         one_row = Modalities(
             {name: np.zeros((1, *shape), np.float32) for name, shape in estimator.shapes_.items()}
         )
-        _check_tensors(saved, _tensors_without_memory(estimator, one_row))
+        try:
+            expected = _tensors_without_memory(estimator, one_row)
+        except (RuntimeError, NotImplementedError):  # a module of one's own looks at numbers as it is made
+            expected = None
+        if expected is not None:
+            _check_tensors(saved, expected)
         with torch.random.fork_rng():
             estimator._build(one_row)
     content = saved.tensors()

@@ -16,6 +16,7 @@ from primo_pyro.program import Categorical, Multilabel, Ordinal, Outcome
 
 SMALL = {"latent_dim": 2, "hidden_dim": 8, "max_epochs": 2, "num_samples": 64, "random_state": 0}
 ROWS = 160
+MORE = {"ordinal": {"max_epochs": 10}}  # one score for all grades takes longer to depend on the latents
 GRADES = ["mild", "moderate", "severe"]
 
 
@@ -62,7 +63,7 @@ def sharpened(classifier):
 def fitted():
     """One classifier for each outcome."""
     return {
-        outcome: sharpened(PrimoClassifier(**SMALL, outcome=outcome).fit(X, y))
+        outcome: sharpened(PrimoClassifier(**SMALL | MORE.get(outcome, {}), outcome=outcome).fit(X, y))
         for outcome, y in LABELS.items()
     }
 

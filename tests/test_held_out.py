@@ -120,12 +120,12 @@ def test_groups_that_cannot_be_used():
 def test_classes_that_validation_lacks_are_warned_of_once():
     classes = one_hot(np.array([0, 0, 1, 1, 2]))
     with pytest.warns(FewRowsWarning, match=r"none has the class 'b' \(2 rows\), 'c' \(1 rows\)") as found:
-        warn_of_absent_classes(classes, [classes[:1]], ["a", "b", "c"], stacklevel=1)
+        warn_of_absent_classes(classes, [classes[:1]], ["a", "b", "c"])
     assert len(found) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_absent_classes(classes, [classes[1:]], ["a", "b", "c"], stacklevel=1)
-        warn_of_absent_classes(classes, [classes[:0]], ["a", "b", "c"], stacklevel=1)  # none held out
+        warn_of_absent_classes(classes, [classes[1:]], ["a", "b", "c"])
+        warn_of_absent_classes(classes, [classes[:0]], ["a", "b", "c"])  # none held out
 
 
 def test_fit_warns_of_a_class_that_a_validation_by_hand_lacks():

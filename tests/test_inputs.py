@@ -304,7 +304,7 @@ def lacking(rows, seed=0, shape=(3,)):
 def test_what_is_missing_tells(shape, tmp_path):
     """A fit, a prediction, save and load; that a cell is missing is the label itself here."""
     x, y = lacking(300, shape=shape)
-    classifier = fit(x, y)
+    classifier = fit(x, y, max_epochs=30)
     new, y_new = lacking(200, 1, shape)
     has = new.present["m"]
     assert 0 < has.sum() < 200

@@ -12,6 +12,7 @@ factors.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, Self, cast
 
 import pyro
@@ -30,10 +31,10 @@ from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import ImportanceELBO, Objective, TraceELBO
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.protocols import Story
-from primo_pyro.program.regulariser import random_sets, regulariser
+from primo_pyro.program.regulariser import Priors, is_package_story, priors_of, random_sets, regulariser
 from primo_pyro.program.stacked import Stacked, can_be_stacked
 
-__all__ = ["Loss", "LossParts", "TrainingModel", "asked_at_random"]
+__all__ = ["Loss", "LossParts", "TrainingModel", "asked_at_random", "log_ratios"]
 
 
 class TrainingModel(PyroModule):
@@ -63,9 +64,9 @@ class TrainingModel(PyroModule):
         """What it is trained for, so that a checkpoint of another objective is recognised."""
         return repr(self.objective)
 
-    def terms(self, h: Representations, y: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, h: Representations, y: Tensor | None, priors: Priors | None = None) -> dict[str, Tensor]:
         """What training takes off the bound, by names ``[B]``: R and the encoders' own log losses."""
-        parts = regulariser(self.model, h, self.objective)
+        parts = regulariser(self.model, h, self.objective, priors)
         if y is not None and len(self.heads):
             named = zip(self.heads, self.auxiliary(h, y), strict=True)
             parts |= {f"auxiliary_{m}": term for m, term in named}
@@ -153,20 +154,27 @@ class Loss(nn.Module):
         h = encode(model, x)  # once, for model, guide and R
         if len(model.optional) > 1:
             h = h.ask(asked_at_random(model, h))
-        if objective.elbo == "mean_field" or not can_be_stacked(model, guide):
+        own = is_package_story(model) and type(guide).forward is PrimoGuide.forward
+        if objective.elbo == "mean_field" or not own:
             terms = self.training_model.terms(h, y)
             if weights is not None:
                 terms = {name: weights * term for name, term in terms.items()}
             self.parts = {name: term.detach().mean() for name, term in terms.items()}
             rest = self.strength * sum(term.sum() for term in terms.values())
             return _bound_of_programs(self.bound, h, y, weights) + rest
-        stacked = Stacked(cast(PrimoModel, model), cast(PrimoGuide, guide), h, objective)
-        terms, ratios, log_p = stacked.terms(y)
-        if len(self.training_model.heads):
-            terms["auxiliary"] = self.training_model.auxiliary(h, y)
+        programs = cast(PrimoModel, model), cast(PrimoGuide, guide)
+        if can_be_stacked(model, guide):
+            stacked = Stacked(*programs, h, objective)
+            terms, ratios, log_p = stacked.terms(y)
+            if len(self.training_model.heads):
+                terms["auxiliary"] = self.training_model.auxiliary(h, y)
+        else:
+            priors = priors_of(model, h)
+            terms = self.training_model.terms(h, y, priors)
+            ratios, log_p = log_ratios(*programs, h, y, priors, objective.num_particles)
         elbo = cast(ImportanceELBO | TraceELBO, self.bound.elbo)
         log_weights = log_p + self.strength * ratios.sum(0)
-        bound = elbo.average(log_weights, lambda: stacked.something_absent)
+        bound = elbo.average(log_weights, partial(model.something_absent, h))
         if weights is not None:
             terms = {name: weights * term for name, term in terms.items()}
             ratios, log_p, bound = weights * ratios, weights * log_p, weights * bound
@@ -185,6 +193,31 @@ class Loss(nn.Module):
                 owners = encoders if part == "auxiliary" else latents
                 named |= {f"{part}_{o}": mean for o, mean in zip(owners, term.mean(1).unbind(), strict=True)}
         return named | {"nll_y": -log_p.mean()}
+
+
+def log_ratios(
+    model: PrimoModel, guide: PrimoGuide, h: Representations, y: Tensor, priors: Priors, num_draws: int
+) -> tuple[Tensor, Tensor]:
+    """log p(z_l) - log q(z_l) of each latent ``[L, K, B]`` and log p(y | x_o, z) ``[K, B]``, z drawn from q.
+
+    What Pyro's ELBOs compute from the two programs, in the same order of draws; but a draw of a prior meets
+    the very distribution that made it, which for a flow spares its inverse.
+    """
+    ratios, z = [], {}
+    label, absent = model.outcome.features(y), model.something_absent(h)
+    for name, p in priors.items():
+        in_play = h.in_play(model.latents[name].about)
+        if in_play is False:
+            ratios.append(h.fused().new_zeros(num_draws, len(h)))
+            continue
+        q = guide.proposal(name, h, label, p, absent)
+        z[name] = q.rsample((num_draws,))
+        ratio = p.log_prob(z[name]) - q.log_prob(z[name])
+        ratios.append(ratio if in_play is True else ratio.where(in_play, 0.0))
+    log_p = model.outcome.distribution(model.likelihood(h, z)).log_prob(y)
+    none = h.fused().new_zeros(0, num_draws, len(h))
+    # Without latents all draws are one.
+    return torch.stack(ratios) if ratios else none, log_p if z else log_p.expand(num_draws, -1)
 
 
 def _bound_of_programs(bound: Any, h: Representations, y: Tensor, weights: Tensor | None) -> Tensor:

@@ -51,8 +51,8 @@ def test_wide_tables_are_refused():
     for classifier in (ImputationClassifier(), StackingClassifier()):
         with pytest.raises(ModalityError, match=r"4096 features at most; modality .*'image' has 4160"):
             classifier.fit(images, y)
-    series = Modalities({"o": np.zeros((20, 1)), "series": np.zeros((20, 24, 24))})
-    with pytest.raises(ModalityError, match=r"Iterative imputation takes 200 features at most; .* has 576"):
+    series = Modalities({"o": np.zeros((20, 1)), "series": np.zeros((20, 24, 25))})
+    with pytest.raises(ModalityError, match=r"Iterative imputation takes 200 features at most; .* has 600"):
         ImputationClassifier(imputer="iterative").fit(series, y)
 
 

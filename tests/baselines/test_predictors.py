@@ -65,7 +65,7 @@ def test_unimodal_refuses_rows_without_its_modality(rows):
 
 def test_multimodal_says_which_rows_it_takes(rows):
     x, y = rows
-    with pytest.raises(ValueError, match='rows is \'some\'; expected "complete" or "all"'):
+    with pytest.raises(ValueError, match="rows is 'some'; expected one of 'complete', 'all'"):
         MultimodalClassifier(rows="some").fit(x, y)
     either = x.drop("o", where=x.present["m"])
     with pytest.raises(ModalityError, match=r"None of \d+ rows has every modality"):
