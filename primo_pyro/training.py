@@ -27,6 +27,7 @@ from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import AnyOf, OneOf, Range, Real, Whole, as_python, check_parameters
 from primo_pyro.program.loss import Loss, LossParts
+from primo_pyro.rows import shuffled
 
 __all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train"]
 
@@ -299,7 +300,7 @@ def _run_epoch(
     loss.train()
     # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
     size = schedule.batch_size or batch_size_for(len(x))
-    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / size))
+    batches = np.array_split(shuffled(x), math.ceil(len(x) / size))
     of_steps: dict[str, list[Tensor]] = {}
     for step, rows in enumerate(batches):
         progress = (epoch + step / len(batches)) / schedule.max_epochs

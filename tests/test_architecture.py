@@ -28,7 +28,7 @@ FLOORS = (
         "locks": ["locks"],
         "files": ["files"],
     },
-    {"tables": ["columns", "table_files", "tables"]},
+    {"tables": ["columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
     {
         "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],
