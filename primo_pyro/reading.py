@@ -89,8 +89,8 @@ class RowReader(BaseEstimator, ABC):
                 )
             if 0 in some.values[name].shape[1:]:
                 raise ModalityError(
-                    f"Modality {name!r} has {len(x)} rows of shape {list(some.values[name].shape[1:])}, which "
-                    "holds no feature; expected at least one. Leave it out."
+                    f"Modality {name!r} has {len(x)} rows of shape {list(some.values[name].shape[1:])}, "
+                    "which holds no feature; expected at least one. Leave it out."
                 )
         refuse_missing_cells(some, self._given_encoders())
         optional = self._optional_of(x, warm)
@@ -121,7 +121,7 @@ class RowReader(BaseEstimator, ABC):
         return self._of_known_shapes(self._as_modalities(x, reset=False))
 
     def _of_storage(self, x: StoredRows, warm: bool) -> Modalities:
-        """Rows that stay in their storage, for all that looks at no values; columns are learnt of a sample."""
+        """Rows that stay in their storage, for whatever looks at no values; columns are learnt of some."""
         if warm or not self.takes_stored:
             in_memory(x, "a warm start" if warm else type(self).__name__)
         if self.blocks is not None:

@@ -1,4 +1,4 @@
-"""Storages of rows: Parquet files, folders of NumPy arrays, and data sets of torch and of others like them."""
+"""Storages of rows: Parquet files, folders of NumPy arrays, data sets of torch and of others like them."""
 
 from __future__ import annotations
 
@@ -58,8 +58,10 @@ class ParquetRows(StoredRows):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     frame.to_parquet(f"{folder}/part-0.parquet", row_group_size=2)
     ...     rows = ParquetRows(folder, {"history": ["age"], "ecg": "wave"})
-    ...     rows, rows.present["ecg"].tolist(), rows[[2, 0]], rows.column("died").tolist()
-    (ParquetRows(3 rows: history, ecg), [True, False, True], Modalities(2 rows: history [1] in all, ecg [2] in all), [1, 0, 0])
+    ...     rows, rows.present["ecg"], rows.column("died")
+    ...     rows[[2, 0]]
+    (ParquetRows(3 rows: history, ecg), array([ True, False,  True]), array([1, 0, 0]))
+    Modalities(2 rows: history [1] in all, ecg [2] in all)
     """
 
     def __init__(self, path: str | PathLike[str], columns: Columns | None = None, *, id: str | None = None):
@@ -98,7 +100,8 @@ class ParquetRows(StoredRows):
                 )
             return opened.read_row_group(group, columns=None if columns is None else list(columns))
 
-    def _frame(self, shard: int) -> pd.DataFrame:
+    def read_frame(self, shard: int) -> pd.DataFrame:
+        """All rows of a shard as they are."""
         frame = self._table(shard).to_pandas().drop(columns=list(self._left_out))
         return frame.set_index(self.id) if self.id else frame.set_axis(self._positions(shard))
 
@@ -107,7 +110,7 @@ class ParquetRows(StoredRows):
 
     def read_shard(self, shard: int) -> Modalities:
         if self._transform is not None:
-            return self._transform(self._frame(shard))
+            return self._transform(self.read_frame(shard))
         if self.columns_of is None:
             raise ModalityError(
                 f"{self.path} of {len(self)} rows came without columns, to an estimator without blocks; "
@@ -121,7 +124,8 @@ class ParquetRows(StoredRows):
 
     def read_column(self, name: str) -> pd.api.extensions.ExtensionArray | np.ndarray:
         parts = [self._table(shard, [name]).column(name).to_pandas() for shard in range(len(self._groups))]
-        return pd.concat(parts, ignore_index=True).array
+        values = pd.concat(parts, ignore_index=True)
+        return values.array if isinstance(values.dtype, pd.CategoricalDtype) else values.to_numpy()
 
     @property
     def files(self) -> list[tuple[str, int, int]]:
@@ -129,7 +133,7 @@ class ParquetRows(StoredRows):
 
     def frames(self) -> Iterator[pd.DataFrame]:
         for shard, inside in self.by_shard():
-            yield self._frame(shard).iloc[inside]
+            yield self.read_frame(shard).iloc[inside]
 
     def sample_frame(self) -> pd.DataFrame:
         return pd.concat(self.part(slice(None, None, -(-len(self) // SAMPLE))).frames())
@@ -184,7 +188,9 @@ class ArrayRows(StoredRows):
         self.folder = Path(folder)
         lengths = {name: len(self._map(name)) for name in modalities}
         if len(set(lengths.values())) != 1:
-            raise ModalityError(f"{self.folder} has arrays of {lengths} rows; expected as many in each. Correct it.")
+            raise ModalityError(
+                f"{self.folder} has arrays of {lengths} rows; expected as many in each. Correct it."
+            )
         rows = next(iter(lengths.values()))
         super().__init__([min(SHARD, rows - start) for start in range(0, rows, SHARD)], modalities, id=id)
 
@@ -237,8 +243,8 @@ class DatasetRows(StoredRows):
     def __init__(self, dataset: Any, modalities: Sequence[str]):
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise ModalityError(
-                f"dataset is a {type(dataset).__name__}; expected one with a length and items by number. Write "
-                "its rows to Parquet files, and pass ParquetRows."
+                f"dataset is a {type(dataset).__name__}; expected one with a length and items by number. "
+                "Write its rows to Parquet files, and pass ParquetRows."
             )
         self.dataset = dataset
         rows = len(dataset)
@@ -249,14 +255,18 @@ class DatasetRows(StoredRows):
         items = [self.dataset[place] for place in places]
         if not all(isinstance(item, Mapping) for item in items):
             raise ModalityError(
-                f"Items {places.start} to {places.stop - 1} are not all mappings ({type(items[0]).__name__}); "
-                'expected {"image": ..., "sound": ...}. Let the data set return such.'
+                f"Items {places.start} to {places.stop - 1} are not all mappings ({type(items[0]).__name__}"
+                '); expected {"image": ..., "sound": ...}. Let the data set return such.'
             )
         values, present = {}, {}
         for name in self.names:
             cells = [item.get(name) for item in items]
             present[name] = np.array([cell is not None for cell in cells])
-            known = [np.asarray(array_of(cell) if hasattr(cell, "detach") else cell) for cell in cells if cell is not None]
+            known = [
+                np.asarray(array_of(cell) if hasattr(cell, "detach") else cell)
+                for cell in cells
+                if cell is not None
+            ]
             values[name] = _spread(name, _stacked(name, known), present[name])
         present = {name: p for name, p in present.items() if not p.all()}
         return Modalities(values, present, index=np.arange(places.start, places.stop))
@@ -291,7 +301,9 @@ def modalities_of_frame(frame: pd.DataFrame, columns: Columns) -> Modalities:
     cells = {
         name: frame[name].map(_as_list) if frame[name].dtype == object else frame[name] for name in names
     }
-    return _modalities(pa.table({n: pa.array(c, from_pandas=True) for n, c in cells.items()}), columns, frame.index)
+    return _modalities(
+        pa.table({n: pa.array(c, from_pandas=True) for n, c in cells.items()}), columns, frame.index
+    )
 
 
 def _modalities(table: Any, columns: Columns, index: pd.Index) -> Modalities:
@@ -333,10 +345,12 @@ def _cells(name: str, column: Any) -> tuple[np.ndarray, np.ndarray]:
         shape += lengths if lengths else [0]
         inner = inner.flatten()
     kind = inner.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or not len(inner)):
+    if not (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or not len(inner)
+    ):
         raise ModalityError(
-            f"Modality {name!r} has {len(cells)} rows of {kind}; expected numbers. Name such columns in blocks "
-            "of the estimator, which reads texts."
+            f"Modality {name!r} has {len(cells)} rows of {kind}; expected numbers. Name such columns in "
+            "blocks of the estimator, which reads texts."
         )
     numbers = inner.to_numpy(zero_copy_only=False) if len(inner) else np.zeros(0)
     known = numbers.reshape(shape if len(shape) > 1 else [len(numbers), 1])
@@ -395,8 +409,8 @@ def _told(file: Path) -> Iterator[None]:
         if isinstance(error, PrimoError):
             raise
         raise DataFileError(
-            f"{file} cannot be read ({type(error).__name__}: {error!s:.200}); expected a whole file of its kind. "
-            "Correct the path, or copy the file anew."
+            f"{file} cannot be read ({type(error).__name__}: {error!s:.200}); expected a whole file of "
+            "its kind. Correct the path, or copy the file anew."
         ) from error
 
 

@@ -1,14 +1,14 @@
 """Rows that need not fit into memory: what training and predicting ask of rows, and rows that stay in files.
 
-What is asked of rows is `RowSet`: their number, names, presence, and some of them as `Modalities`. `Modalities`
-has it all in memory. `StoredRows` reads *shards*, which are as many rows as a storage gives at a time (a row
-group of a Parquet file), and keeps only the last few of them; `primo_pyro.row_files` has the storages.
+What is asked of rows is `RowSet`: their number, names, presence, and some of them as `Modalities`, which
+themselves have it all in memory. `StoredRows` reads *shards*, which are as many rows as a storage gives at a
+time (a row group of a Parquet file), and keeps only the last few; `primo_pyro.row_files` has the storages.
 
-- **Shuffled by shards.** An epoch takes `POOLED` shards at a time, in random order, and mixes their rows. Rows
-  that are sorted by class or by time should therefore be shuffled once when they are written.
-- **Learnt from a sample.** Whether modalities are present, classes and labels are taken from all rows. Columns
-  and categories, scales, shapes and which cells are missing are learnt from `sample_of`: rows evenly spaced
-  in all of the storage, at most `SAMPLE` of them.
+- **Shuffled by shards.** An epoch takes `POOLED` shards at a time, in random order, and mixes their rows.
+  Rows that are sorted by class or by time should therefore be shuffled once when they are written.
+- **Learnt from a sample.** Whether modalities are present, classes and labels are taken from all rows.
+  Columns and categories, scales, shapes and which cells are missing are learnt from `sample_of`: rows evenly
+  spaced in all of the storage, at most `SAMPLE` of them.
 - **Predicted chunk by chunk.** A row's answer depends on the row and the seed alone.
 """
 
@@ -121,8 +121,8 @@ class StoredRows(ABC):
 
     def _without_columns(self) -> ModalityError:
         return ModalityError(
-            f"{type(self).__name__} of {len(self)} rows has no columns, and the estimator has blocks; expected "
-            "Parquet files. Leave blocks out, or pass ParquetRows."
+            f"{type(self).__name__} of {len(self)} rows has no columns, and the estimator has blocks; "
+            "expected Parquet files. Leave blocks out, or pass ParquetRows."
         )
 
     def without(self, column: str) -> Self:
@@ -130,6 +130,11 @@ class StoredRows(ABC):
         return self
 
     # --- Rows ------------------------------------------------------------------------------------------
+
+    @property
+    def shards(self) -> int:
+        """Their number, in the whole storage."""
+        return len(self._starts) - 1
 
     def __len__(self) -> int:
         return int(self._starts[-1] if self._places is None else len(self._places))
@@ -146,7 +151,7 @@ class StoredRows(ABC):
 
     @cached_property
     def present(self) -> dict[str, np.ndarray]:
-        parts = [self.read_shard(shard).present for shard in range(len(self._starts) - 1)]
+        parts = [self.read_shard(shard).present for shard in range(self.shards)]
         every = {name: np.concatenate([part[name] for part in parts]) for name in self.names}
         return every if self._places is None else {name: p[self._places] for name, p in every.items()}
 
@@ -202,8 +207,8 @@ class StoredRows(ABC):
         some.__dict__.pop("sample", None)
         if "present" in self.__dict__:  # what is known need not be read again
             some.present = {name: present[rows] for name, present in self.present.items()}
-        if self.__dict__.get("index") is not None:
-            some.index = self.index[rows]
+        if "index" in self.__dict__:
+            some.index = None if self.index is None else self.index[rows]
         return some
 
     def column(self, name: str) -> Any:
@@ -230,9 +235,9 @@ class StoredRows(ABC):
             yield shard, places[some] - self._starts[shard]
 
     def shuffled(self) -> np.ndarray:
-        """The N rows in a random order, `POOLED` shards after as many others; drawn from torch's generator."""
+        """The N rows in a random order, `POOLED` shards at a time; drawn from torch's generator."""
         shards = np.searchsorted(self._starts, self._at(slice(None)), side="right") - 1
-        pool_of_shard = torch.randperm(len(self._starts) - 1).numpy() // POOLED
+        pool_of_shard = torch.randperm(self.shards).numpy() // POOLED
         order = torch.randperm(len(self)).numpy()
         return order[np.argsort(pool_of_shard[shards[order]], kind="stable")]
 
@@ -322,7 +327,8 @@ def by_chunks(question: Question) -> Question:
         if not isinstance(x, StoredRows):
             return question(self, x, *args, **settings)
         parts = x.frames() if getattr(self, "blocks", None) is not None else x.chunks()
-        answers, told = [], {}
+        answers: list[Any] = []
+        told: dict[type[Warning], str] = {}
         for chunk in parts:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", PrimoWarning)

@@ -66,7 +66,7 @@ FLOORS = (
     {"guarantees": ["guarantees"]},
     {"primo": ["primo"]},
     {"classifier": ["classifier"], "regressor": ["regressor"]},
-    {"baselines": ["baselines.*"], "data": ["data.*"]},
+    {"baselines": ["baselines.*"], "data": ["data.*"], "scoring": ["scoring"]},
     {"studies": ["studies.*"]},
     {"front": ["primo_pyro"]},
 )
