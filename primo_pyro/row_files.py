@@ -102,7 +102,7 @@ class ParquetRows(StoredRows):
 
     def read_frame(self, shard: int) -> pd.DataFrame:
         """All rows of a shard as they are."""
-        frame = self._table(shard).to_pandas().drop(columns=list(self._left_out))
+        frame = self._table(shard).to_pandas(ignore_metadata=True).drop(columns=list(self._left_out))
         return frame.set_index(self.id) if self.id else frame.set_axis(self._positions(shard))
 
     def _positions(self, shard: int) -> pd.Index:

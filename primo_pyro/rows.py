@@ -9,7 +9,8 @@ time (a row group of a Parquet file), and keeps only the last few; `primo_pyro.r
 - **Learnt from a sample.** Whether modalities are present, classes and labels are taken from all rows.
   Columns and categories, scales, shapes and which cells are missing are learnt from `sample_of`: rows evenly
   spaced in all of the storage, at most `SAMPLE` of them.
-- **Predicted chunk by chunk.** A row's answer depends on the row and the seed alone.
+- **Predicted chunk by chunk.** A row's answer depends on the row and the seed alone, but for rounding in
+  single precision: the order in which products of matrices are summed depends on the number of rows.
 """
 
 from __future__ import annotations
@@ -344,7 +345,7 @@ def by_chunks(question: Question) -> Question:
 
 def _joined(answers: list[Any]) -> Any:
     if isinstance(answers[0], pd.DataFrame):
-        return pd.concat(answers)
+        return pd.concat(answers, ignore_index="row" in answers[0])  # of several lines a row
     if isinstance(answers[0], np.ndarray):
         return np.concatenate(answers)
     return type(answers[0]).joined(answers)

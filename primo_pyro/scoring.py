@@ -50,8 +50,8 @@ QUESTIONS = {
 class Scorer:
     """Answers a question about the rows of a frame by a saved model.
 
-    It can be pickled: it is a few names. Which rows come in one frame does not matter, but for the last digit
-    of sums over draws; the same frame has the same answer in every process.
+    It can be pickled: it is a few names. The same frame has the same answer in every process, to the last
+    digit. Which rows come in one frame matters for rounding in single precision alone.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ FLOORS = (
         "parameters": ["parameters"],
         "locks": ["locks"],
         "files": ["files"],
+        "processes": ["processes"],
     },
     {"tables": ["columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
     {

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::primo_pyro.errors.CollapseWarni
 BLOCKS = {"history": ["age", "sex"], "labs": "lab_*"}
 SETTINGS = {"hidden_dim": 8, "max_epochs": 2, "num_samples": 16, "random_state": 0}
 ROWS, GROUP = 600, 50
+# Logits of single precision (1.2e-7) near 1, through two layers of eight terms; the order of sums depends on
+# the number of rows.
+ROUNDING = 2e-6
 
 
 def table(rows=ROWS):
@@ -129,7 +132,7 @@ def test_images_and_series_are_trained_on_and_asked_about(source, tmp_path):
         warnings.simplefilter("ignore")  # so few rows teach nothing
         clf = PrimoClassifier(**SETTINGS).fit(stored, "y")
     assert clf.optional_ == ("series",)
-    assert np.array_equal(clf.predict_proba(stored), clf.predict_proba(stored[:]))
+    assert clf.predict_proba(stored) == pytest.approx(clf.predict_proba(stored[:]), abs=ROUNDING)
 
 
 def test_numbers_side_by_side_with_nulls(tmp_path):
@@ -215,10 +218,12 @@ def test_answers_by_chunks_are_those_of_all_rows(question, folder, fitted):
     whole = getattr(fitted, question)(table().set_index("patient"))
     if question == "summarise":
         stored, whole = stored.impact, whole.impact
-    if isinstance(stored, pd.DataFrame):  # sums over draws differ in the last digit with the number of rows
-        pd.testing.assert_frame_equal(stored, whole, rtol=0, atol=1e-12)
-    else:
+    if isinstance(stored, pd.DataFrame):
+        pd.testing.assert_frame_equal(stored, whole, rtol=0, atol=ROUNDING)
+    elif question == "predict":
         assert np.array_equal(stored, whole)
+    else:
+        assert stored == pytest.approx(whole, abs=ROUNDING)
 
 
 def test_each_modality_of_rows_without_names_has_their_positions(folder, fitted):

@@ -1,0 +1,130 @@
+"""Training and scoring of a table that stays in a Parquet file: rows per second, and memory, by rows.
+
+    python benchmarks/big_table.py --rows 100000 1000000
+
+For each number of rows a table of two blocks with 25 columns each, half of the rows without the second block,
+is written to a temporary folder, row group by row group. A process of its own then trains one epoch on it and
+another one scores it (V of all rows, 64 draws) by the saved model. ``rows/s`` of an epoch is that of its
+steps, without what is read before the first one (``preparation``) and after the last one; ``peak`` is the largest
+resident memory of the process, of which about ``empty`` is taken by the imports alone. Each ratio is to the
+first line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from primo_pyro import PrimoClassifier
+from primo_pyro.row_files import ParquetRows
+from primo_pyro.scoring import Scorer, score_files
+
+GROUP = 10_000  # rows of a row group; ten of them are more than are held at a time
+COLUMNS = 25  # of each block
+SETTINGS = {"max_epochs": 1, "hidden_dim": 64, "num_samples": 64, "random_state": 0}
+
+
+def write_table(path: Path, rows: int) -> None:
+    """Numbers; the label depends on one column of each block."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    random, writer = np.random.default_rng(0), None
+    names = [f"{block}_{column}" for block in ("history", "labs") for column in range(COLUMNS)]
+    for start in range(0, rows, GROUP):
+        values = random.normal(size=(min(GROUP, rows - start), 2 * COLUMNS))
+        label = (values[:, 0] + values[:, COLUMNS] + random.normal(size=len(values)) > 0).astype(int)
+        values[random.random(len(values)) < 0.5, COLUMNS:] = np.nan
+        table = pa.Table.from_pandas(pd.DataFrame(values, columns=names).assign(died=label))
+        writer = writer or parquet.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    writer.close()
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def train(folder: Path) -> dict[str, float]:
+    """One epoch; the loop says itself when it begins and ends."""
+    import primo_pyro.training as training
+
+    empty, run_epoch, clock = peak(), training._run_epoch, {}
+
+    def timed(*given: object) -> dict[str, float]:
+        clock["begin"] = time.perf_counter()
+        row = run_epoch(*given)
+        clock["end"] = time.perf_counter()
+        return row
+
+    training._run_epoch = timed
+    x = ParquetRows(folder / "rows.parquet")
+    clf = PrimoClassifier(blocks={"history": "history_*", "labs": "labs_*"}, **SETTINGS)
+    begin = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one epoch teaches little
+        clf.fit(x, "died")
+    all_of_it = time.perf_counter() - begin
+    clf.save(folder / "model")
+    return {
+        "rows/s": len(x) * (1 - clf.validation_fraction) / (clock["end"] - clock["begin"]),
+        "preparation": clock["begin"] - begin,
+        "seconds": all_of_it,
+        "peak": peak(),
+        "empty": empty,
+    }
+
+
+def score(folder: Path) -> dict[str, float]:
+    """V of all rows, written to files."""
+    empty, rows = peak(), ParquetRows(folder / "rows.parquet")
+    scorer = Scorer(folder / "model")
+    scorer(rows.read_frame(0)[:10])  # load the model
+    begin = time.perf_counter()
+    score_files(scorer, rows, folder / "scores")
+    took = time.perf_counter() - begin
+    return {"rows/s": len(rows) / took, "preparation": 0.0, "seconds": took, "peak": peak(), "empty": empty}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--only", choices=["train", "score"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.only:  # a process of its own, since memory is counted by process
+        print(json.dumps({"train": train, "score": score}[args.only](args.folder)))
+        return
+    lines = []
+    for rows in args.rows:
+        with tempfile.TemporaryDirectory() as place:
+            write_table(Path(place, "rows.parquet"), rows)
+            for part in ("train", "score"):
+                given = ["--only", part, "--folder", place, "--threads", str(args.threads)]
+                run = subprocess.run(
+                    [sys.executable, __file__, *given], stdout=subprocess.PIPE, text=True, check=True
+                )
+                lines.append({"part": part, "rows": rows, **json.loads(run.stdout.splitlines()[-1])})
+    frame = pd.DataFrame(lines).sort_values(["part", "rows"], ascending=[False, True])
+    frame["ratio"] = frame["rows/s"] / frame.groupby("part")["rows/s"].transform("first")
+    print(f"{args.threads} threads; seconds, GB:")
+    print(frame.round(2).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
