@@ -5,8 +5,8 @@
 For each number of rows a table of two blocks with 25 columns each, half of the rows without the second block,
 is written to a temporary folder, row group by row group. A process of its own then trains one epoch on it and
 another one scores it (V of all rows, 64 draws) by the saved model. ``rows/s`` of an epoch is that of its
-steps, without what is read before the first one (``preparation``) and after the last one; ``peak`` is the largest
-resident memory of the process, of which about ``empty`` is taken by the imports alone. Each ratio is to the
+steps, without what is read before the first one (``preparation``) and after the last one; ``peak`` is the
+largest resident memory of the process, of which the imports alone take about ``empty``. Each ratio is to the
 first line.
 """
 
