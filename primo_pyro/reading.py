@@ -110,6 +110,8 @@ class RowReader(BaseEstimator, ABC):
     def read(self, x: RowsLike) -> Modalities:
         """Rows as the fitted estimator reads them, for picking rows by what they have.
 
+        Rows that stay in files stay there; ``read(x)[:10_000]`` are some of them in memory.
+
         >>> from primo_pyro import PrimoClassifier
         >>> frame = pd.DataFrame({"age": [71, 40, 55, 63], "lactate": [1.2, np.nan, 0.8, 0.9]})
         >>> clf = PrimoClassifier(blocks={"history": "age", "blood": "lactate"}, max_epochs=1, random_state=0)
@@ -118,12 +120,15 @@ class RowReader(BaseEstimator, ABC):
         Modalities(3 rows: blood [1] in all, history [1] in all)
         """
         require_fitted(self)
+        if isinstance(x, StoredRows):
+            return cast(Modalities, x if self.blocks is None else x.read_by(self.reader_.transform))
         return self._of_known_shapes(self._as_modalities(x, reset=False))
 
     def _of_storage(self, x: StoredRows, warm: bool) -> Modalities:
         """Rows that stay in their storage, for whatever looks at no values; columns are learnt of some."""
         if warm or not self.takes_stored:
-            in_memory(x, "a warm start" if warm else type(self).__name__)
+            what = "a warm start" if warm else type(self).__name__
+            in_memory(x, what, "Pass a DataFrame or Modalities of as many as fit.")
         if self.blocks is not None:
             reader = self._new_reader().fit(x.sample_frame())
             self.reader_, x = reader, x.read_by(reader.transform)
@@ -134,7 +139,7 @@ class RowReader(BaseEstimator, ABC):
         return clone(blocks) if isinstance(blocks, TableReader) else TableReader(cast(Blocks, blocks))
 
     def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
-        in_memory(x, "this question")
+        in_memory(x, "this question", "Pass some of them: estimator.read(x)[:10_000].")
         if self.blocks is not None:
             return self._read_table(x, validate["reset"])
         if isinstance(x, Modalities):

@@ -299,8 +299,8 @@ def shuffled(x: RowSet) -> np.ndarray:
     return x.shuffled() if isinstance(x, StoredRows) else torch.randperm(len(x)).numpy()
 
 
-def in_memory(x: object, what: str) -> None:
-    """Refuse stored rows, for what needs all rows at once.
+def in_memory(x: object, what: str, cure: str) -> None:
+    """Refuse stored rows, for ``what`` needs all rows at once.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def in_memory(x: object, what: str) -> None:
     if isinstance(x, StoredRows):
         raise ModalityError(
             f"x is {type(x).__name__} of {len(x)} rows, and {what} needs all rows at once; expected rows in "
-            "memory. Pass some of them, x[:10_000], where they fit."
+            f"memory. {cure}"
         )
 
 

@@ -281,6 +281,9 @@ def test_what_needs_all_rows_says_so(folder, fitted):
     x = ParquetRows(folder, id="patient")
     with pytest.raises(ModalityError, match=r"needs all rows at once; expected rows in memory\. Pass some"):
         fitted.rank_acquisitions(x)
+    some = fitted.read(x)[:100]
+    assert fitted.rank_acquisitions(some)["row"].isin(x.index[:100]).all()
+    assert fitted.score(x, "died") == fitted.score(table().set_index("patient"), "died")
     with pytest.raises(ModalityError, match="UnimodalClassifier needs all rows at once"):
         UnimodalClassifier("labs", blocks=BLOCKS, random_state=0).fit(x, "died")
     with pytest.raises(ModalityError, match="a warm start needs all rows"):
