@@ -7,9 +7,9 @@ is written to a temporary folder, row group by row group. A process of its own t
 and another one scores it (V of all rows, 64 draws) by the saved model.
 
 ``rows/s`` is of processor time, which other programs disturb least: in training of the second epoch,
-validation included, without what is read before the first one (``before``) and after the last one. ``wall`` is
-elapsed time of everything. ``peak`` is the largest resident memory of the process, of which the imports alone take
-about ``empty``. Each ratio is to the first line of its kind.
+validation included, without what is read before the first one (``before``) and after the last one. ``wall``
+is elapsed time of everything. ``peak`` is the largest resident memory of the process, in GB, of which the
+imports alone take ``empty``. Each ratio is to the first line of its kind.
 """
 
 from __future__ import annotations
