@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -222,8 +223,9 @@ class DatasetRows(StoredRows):
     """Rows of a data set that has a length, and whose items are mappings, such as a torch ``Dataset``.
 
     An item maps modalities to numbers of one shape; where a modality is None, or not in the item, it is
-    absent. Data sets that can only be gone through (``IterableDataset``) cannot be used. Items are read one
-    by one, in this process; what is slow to read is better written to files once.
+    absent. Data sets that can only be gone through (``IterableDataset``) cannot be used. Items are read
+    in this process, one by one or, where the data set has ``__getitems__``, several at once; what is slow to
+    read is better written to files once.
 
     Parameters
     ----------
@@ -252,7 +254,7 @@ class DatasetRows(StoredRows):
 
     def read_shard(self, shard: int) -> Modalities:
         places = range(self._starts[shard], self._starts[shard + 1])
-        items = [self.dataset[place] for place in places]
+        items = self._items(places)
         if not all(isinstance(item, Mapping) for item in items):
             raise ModalityError(
                 f"Items {places.start} to {places.stop - 1} are not all mappings ({type(items[0]).__name__}"
@@ -272,7 +274,12 @@ class DatasetRows(StoredRows):
         return Modalities(values, present, index=np.arange(places.start, places.stop))
 
     def read_column(self, name: str) -> np.ndarray:
-        return np.asarray([self.dataset[place][name] for place in range(self._starts[-1])])
+        shards = (range(start, stop) for start, stop in pairwise(self._starts.tolist()))
+        return np.asarray([item[name] for places in shards for item in self._items(places)])
+
+    def _items(self, places: range) -> list[Any]:
+        many = getattr(self.dataset, "__getitems__", None)  # torch's name for several items at once
+        return list(many(list(places))) if many else [self.dataset[place] for place in places]
 
     @property
     def files(self) -> list[tuple[str, int, int]]:
