@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from primo_pyro.errors import CheckpointError, FileError
 from primo_pyro.files import locked, sweep, write_atomically
 from primo_pyro.modalities import Modalities
+from primo_pyro.rows import StoredRows
 
 __all__ = ["damaged", "digest", "fingerprint", "read_checkpoint", "remove_checkpoint", "write_checkpoint"]
 
@@ -118,6 +119,9 @@ def _feed(value: Any, take: Take, known: dict[int, tuple[int, Any]], depth: int)
         for name in sorted(value.names):
             say("modality", name)
             go_on(value.present[name], value.values[name][value.present[name]])
+    elif isinstance(value, StoredRows):
+        say("stored", len(value))
+        go_on(value.files, value.present, value.sample)
     elif isinstance(value, Mapping):
         say("mapping", len(value))
         for key in sorted(value, key=repr):

@@ -23,6 +23,7 @@ from primo_pyro.parameters import AnyOf, Is, OneOf, Range
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Outcome, outcome_named
 from primo_pyro.questions import labelled
+from primo_pyro.rows import by_chunks
 from primo_pyro.weights import class_weights
 
 __all__ = ["PrimoClassifier"]
@@ -109,6 +110,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     # --- Prediction --------------------------------------------------------------------------------------
 
+    @by_chunks
     def predict_proba(self, x: RowsLike) -> np.ndarray:
         """Average prediction over the latents (Eq. 8), for any pattern of absence.
 
@@ -119,6 +121,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
         """
         return self.summarise(x).probabilities
 
+    @by_chunks
     def predict(self, x: RowsLike) -> np.ndarray:
         """Most probable label ``[N]``; of several labels 0 or 1 for each, ``[N, L]``."""
         p = self.predict_proba(x)
@@ -136,6 +139,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     # --- Plausible labels --------------------------------------------------------------------------------
 
+    @by_chunks
     def plausible_labels(self, x: RowsLike, **settings: Any) -> pd.DataFrame:
         """The few different predictions that what is absent could lead to, for each row of ``x``.
 
@@ -177,6 +181,7 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     # --- What impact means -------------------------------------------------------------------------------
 
+    @by_chunks
     def uncertainty(self, x: RowsLike) -> pd.DataFrame:
         """Entropy of each prediction in nats, and what the absent modalities could resolve of it.
 

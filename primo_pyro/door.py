@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from primo_pyro.errors import LabelError, TableWarning, warn
 from primo_pyro.identity import index_of, listed
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.rows import StoredRows
 
 __all__ = ["align_labels", "split_labels", "warn_of_shapes"]
 
@@ -31,6 +32,8 @@ def split_labels(x: RowsLike, y: ArrayLike | str) -> tuple[RowsLike, ArrayLike]:
     >>> list(rows.columns), y.tolist()
     (['age'], [1, 0])
     """
+    if isinstance(x, StoredRows):
+        return (x.without(y), x.column(y)) if isinstance(y, str) else (x, y)
     if isinstance(y, str):
         if not isinstance(x, pd.DataFrame) or y not in x.columns:
             found = f"the columns {listed(x.columns, 8)}" if isinstance(x, pd.DataFrame) else type(x).__name__

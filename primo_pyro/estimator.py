@@ -47,11 +47,14 @@ from primo_pyro.parameters import (
     check_parameters,
 )
 from primo_pyro.reading import RowReader
+from primo_pyro.rows import sample_of
 from primo_pyro.tables import Blocks, TableReader
 from primo_pyro.training import Schedule, train
 from primo_pyro.weights import row_weights
 
 __all__ = ["ClassesMixin", "ModalityEstimator", "NetworkEstimator", "labelled_rows"]
+
+MOST_HELD_OUT = 2**14  # validation rows of a storage, which are held in memory
 
 
 class ModalityEstimator(RowReader):
@@ -172,7 +175,10 @@ class ModalityEstimator(RowReader):
             [self.labels_.classes_of(held_out.y) for _, held_out in parts],
             self.labels_.names_of_classes,
         )
-        usable = [(self._only_usable(train), self._only_usable(held_out)) for train, held_out in parts]
+        usable = [
+            (self._only_usable(train), self._only_usable(held_out).in_memory(MOST_HELD_OUT, seed))
+            for train, held_out in parts
+        ]
         self._train_each(usable, warm=warm)
 
     # --- What a method says ------------------------------------------------------------------------------
@@ -327,7 +333,7 @@ class NetworkEstimator(ModalityEstimator):
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
-                self._build(rows.x)
+                self._build(sample_of(rows.x))
         with torch.random.fork_rng():
             torch.manual_seed(self.seed_ + 1)  # the networks were drawn from the seed itself
             program = self._make_loss()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from primo_pyro.errors import FewRowsWarning, RowError, warn
 from primo_pyro.modalities import Modalities
+from primo_pyro.rows import StoredRows, part_of
 
 __all__ = ["Rows", "codes_of_groups", "folds", "held_out_rows", "warn_of_absent_classes"]
 
@@ -44,7 +46,18 @@ class Rows:
         return len(self.y)
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
-        return Rows(self.x[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+        """Some rows; those of a storage stay in it."""
+        return self._some(cast(Modalities, part_of(self.x, rows)), rows)
+
+    def in_memory(self, most: int, seed: int) -> Rows:
+        """Rows of a storage in memory, at random at most so many; what is in memory stays as it is."""
+        if not isinstance(self.x, StoredRows) or len(self) == 0:
+            return self
+        rows = np.sort(np.random.default_rng([seed, 3]).permutation(len(self))[:most])
+        return self._some(self.x[rows], rows)
+
+    def _some(self, x: Modalities, rows: np.ndarray) -> Rows:
+        return Rows(x, self.y[rows], None if self.weights is None else self.weights[rows])
 
 
 def held_out_rows(

@@ -43,6 +43,7 @@ from primo_pyro.program.objective import Objective
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
 from primo_pyro.questions import Asked
+from primo_pyro.rows import by_chunks
 
 __all__ = ["PrimoEstimator"]
 
@@ -91,6 +92,7 @@ class PrimoEstimator(Guarantees, EnsembleEstimator):
     num_samples: int = 256
     draws: str = "sobol"
 
+    takes_stored: ClassVar[bool] = True
     parameter_ranges: ClassVar[dict[str, Range]] = {
         "encoders": Modules(),
         "latent_dim": Whole(1, 4096),
@@ -264,6 +266,7 @@ class PrimoEstimator(Guarantees, EnsembleEstimator):
 
     # --- Prediction --------------------------------------------------------------------------------------
 
+    @by_chunks
     def summarise(
         self,
         x: RowsLike,

@@ -22,6 +22,7 @@ from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.prediction import Summary, summarise, summarise_questions, summarise_until
 from primo_pyro.program.model import PrimoModel
+from primo_pyro.rows import by_chunks
 
 __all__ = ["EACH", "Asked", "ImpactQuestions", "labelled"]
 
@@ -43,6 +44,7 @@ class ImpactQuestions(ModalityEstimator):
     def _drawn(self, num_samples: int | None = None) -> dict[str, Any]:
         """Number, kind and seed of the draws, as `primo_pyro.prediction.summarise` takes them."""
 
+    @by_chunks
     def predictive_impact(
         self, x: RowsLike, modality: Asked = None, tolerance: float | None = None
     ) -> pd.DataFrame:
@@ -141,6 +143,7 @@ class ImpactQuestions(ModalityEstimator):
             summary = summarise_until(self.model_, x, tolerance, **self._drawn(), about=about)
         return impact_frame(summary, self.model_.outcome)
 
+    @by_chunks
     def impact_gap(self, x: RowsLike, modality: Asked = None) -> pd.DataFrame:
         """Hide a modality, predict its impact, reveal it, and measure what really changed.
 

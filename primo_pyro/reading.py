@@ -24,6 +24,7 @@ from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.parameters import AnyOf, Is, Names, OneOf, Range
 from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
+from primo_pyro.rows import StoredRows, in_memory, sample_of
 from primo_pyro.tables import Blocks, TableReader
 
 __all__ = ["RowReader"]
@@ -36,6 +37,7 @@ class RowReader(BaseEstimator, ABC):
     ``patterns_``; with ``blocks`` also ``reader_``.
     """
 
+    takes_stored: ClassVar[bool] = False  # whether it can be trained on rows that stay in files
     blocks: Blocks | TableReader | None = None  # None: rows come as blocks already
     optional: Sequence[str] | None = None  # None: whatever is absent in some training row
 
@@ -65,34 +67,38 @@ class RowReader(BaseEstimator, ABC):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _learn_rows(self, x: RowsLike, y: ArrayLike, warm: bool = False) -> tuple[Modalities, np.ndarray]:
+    def _learn_rows(
+        self, x: RowsLike | StoredRows, y: ArrayLike, warm: bool = False
+    ) -> tuple[Modalities, np.ndarray]:
         """Rows and encoded labels.
 
         Learns ``labels_``, ``shapes_``, ``missing_cells_``, ``optional_`` and ``patterns_``, or, where
         training ``warm``, checks the rows against them.
         """
-        x = self._as_modalities(x, reset=not warm)
+        stored = isinstance(x, StoredRows)
+        x = self._of_storage(cast(StoredRows, x), warm) if stored else self._as_modalities(x, reset=not warm)
         if len(x) == 0:
             raise ModalityError("x has 0 rows; expected at least one row of each class. Pass some rows.")
         if warm:
             x = self._of_known_shapes(x)
+        some = sample_of(x)
         labels = self.labels_ if warm else None
         if y is not None:
             y = align_labels(x, y)
         if not warm:
-            warn_of_shapes(x, getattr(self, "encoders", None))
+            warn_of_shapes(some, getattr(self, "encoders", None))
         for name in x.names:
             if not x.present[name].any():
                 raise ModalityError(
                     f"Modality {name!r} is absent in every one of {len(x)} training rows; nothing can be "
                     "learnt of it. Leave it out, or add rows that have it."
                 )
-            if 0 in x.values[name].shape[1:]:
+            if 0 in some.values[name].shape[1:]:
                 raise ModalityError(
-                    f"Modality {name!r} has {len(x)} rows of shape {list(x.values[name].shape[1:])}, which "
-                    "holds no feature; expected at least one. Leave it out."
+                    f"Modality {name!r} has {len(x)} rows of shape {list(some.values[name].shape[1:])}, "
+                    "which holds no feature; expected at least one. Leave it out."
                 )
-        refuse_missing_cells(x, self._given_encoders())
+        refuse_missing_cells(some, self._given_encoders())
         optional = self._optional_of(x, warm)
         labels = labels or labels_of(self._outcome_class()).learn(y)
         codes = labels.encode(y)
@@ -102,13 +108,15 @@ class RowReader(BaseEstimator, ABC):
         else:
             self.labels_ = labels
             self.optional_, self.patterns_ = optional, patterns
-            self.shapes_ = {name: x.values[name].shape[1:] for name in sorted(x.names)}
-            self.columns_ = dict(x.columns)
-            self.missing_cells_ = missing_cells(x)
+            self.shapes_ = {name: some.values[name].shape[1:] for name in sorted(x.names)}
+            self.columns_ = dict(some.columns)
+            self.missing_cells_ = missing_cells(some)
         return x, codes
 
     def read(self, x: RowsLike) -> Modalities:
         """Rows as the fitted estimator reads them, for picking rows by what they have.
+
+        Rows that stay in files stay there; ``read(x)[:10_000]`` are some of them in memory.
 
         >>> from primo_pyro import PrimoClassifier
         >>> frame = pd.DataFrame({"age": [71, 40, 55, 63], "lactate": [1.2, np.nan, 0.8, 0.9]})
@@ -118,9 +126,26 @@ class RowReader(BaseEstimator, ABC):
         Modalities(3 rows: blood [1] in all, history [1] in all)
         """
         require_fitted(self)
+        if isinstance(x, StoredRows):
+            return cast(Modalities, x if self.blocks is None else x.read_by(self.reader_.transform))
         return self._of_known_shapes(self._as_modalities(x, reset=False))
 
+    def _of_storage(self, x: StoredRows, warm: bool) -> Modalities:
+        """Rows that stay in their storage, for whatever looks at no values; columns are learnt of some."""
+        if warm or not self.takes_stored:
+            what = "a warm start" if warm else type(self).__name__
+            in_memory(x, what, "Pass a DataFrame or Modalities of as many as fit.")
+        if self.blocks is not None:
+            reader = self._new_reader().fit(x.sample_frame())
+            self.reader_, x = reader, x.read_by(reader.transform)
+        return cast(Modalities, x)
+
+    def _new_reader(self) -> TableReader:
+        blocks = self.blocks
+        return clone(blocks) if isinstance(blocks, TableReader) else TableReader(cast(Blocks, blocks))
+
     def _as_modalities(self, x: RowsLike, **validate: bool) -> Modalities:
+        in_memory(x, "this question", "Pass some of them: estimator.read(x)[:10_000].")
         if self.blocks is not None:
             return self._read_table(x, validate["reset"])
         if isinstance(x, Modalities):
@@ -136,8 +161,7 @@ class RowReader(BaseEstimator, ABC):
         """By the columns of ``blocks``, learnt where ``reset``."""
         if not reset:
             return x if isinstance(x, Modalities) else self.reader_.transform(x)
-        blocks = self.blocks
-        self.reader_ = clone(blocks) if isinstance(blocks, TableReader) else TableReader(cast(Blocks, blocks))
+        self.reader_ = self._new_reader()
         return self.reader_.fit_transform(x)
 
     def _read_frame(self, x: pd.DataFrame, reset: bool) -> Modalities:

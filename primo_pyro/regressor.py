@@ -15,6 +15,7 @@ from primo_pyro.labels import NumberLabels
 from primo_pyro.modalities import RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Normal
+from primo_pyro.rows import by_chunks
 
 __all__ = ["PrimoRegressor"]
 
@@ -69,6 +70,7 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
         """Standard deviation of the training labels."""
         return self._numbers.scale
 
+    @by_chunks
     def predict(self, x: RowsLike) -> np.ndarray:
         """Expected label ``[N]``, in its own unit, averaged over the latents."""
         prediction = self.summarise(x).prediction

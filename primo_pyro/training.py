@@ -26,7 +26,9 @@ from primo_pyro.errors import PrimoError, TrainingError
 from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import AnyOf, OneOf, Range, Real, Whole, as_python, check_parameters
+from primo_pyro.processes import Processes
 from primo_pyro.program.loss import Loss, LossParts
+from primo_pyro.rows import shuffled
 
 __all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train"]
 
@@ -201,20 +203,9 @@ def train(
         Where the checkpoint is damaged, or belongs to other settings or rows, or cannot be written.
     """
     with one_at_a_time():
-        return _train(
-            loss,
-            x,
-            y,
-            schedule,
-            seed,
-            warm_up,
-            score,
-            callbacks,
-            None if checkpoint is None else Path(checkpoint),
-            scored_on,
-            verbose,
-            weights,
-        )
+        file = None if checkpoint is None else Path(checkpoint)
+        told = (score, callbacks, file, scored_on, verbose, weights)
+        return _train(loss, x, y, schedule, seed, warm_up, *told)
 
 
 def _train(
@@ -238,10 +229,15 @@ def _train(
     average = Average(loss, schedule.averaging)
     state = State()
     identity: dict[str, str] = {}
-    if checkpoint is not None:
+    processes = Processes()
+    if checkpoint is not None or processes.count > 1:
         read = {"rows": x, "labels": y, "weights": weights, "validation rows": scored_on}
-        identity = fingerprint(loss, read, [asdict(schedule), seed, warm_up])
+        together = [processes.count] if processes.count > 1 else []
+        identity = fingerprint(loss, read, [asdict(schedule), seed, warm_up, *together])
+        processes.require_same(identity)
+    if checkpoint is not None:
         state = _resume(checkpoint, identity, loss, average, optimiser)
+        processes.require_same({"checkpoints": str(state.epoch)})
 
     bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
     with (
@@ -261,9 +257,10 @@ def _train(
                 row = _run_epoch(loss, average, x, labels, counts, optimiser, schedule, warm_up, state.epoch)
                 _require_finite(loss, schedule, state.epoch + 1)
             state.epoch += 1
+            processes.share_statistics(loss)
             with average.in_place():
                 with _told_of_divergence(loss, schedule, state.epoch):
-                    scores = score() if score else {}
+                    row, scores = processes.agree((row, score() if score else {}))
                 _require_finite_scores(scores, schedule, state.epoch)
                 if _is_as_good(state, scores.get("val_log_loss")):
                     state.kept_epoch = state.epoch
@@ -272,15 +269,15 @@ def _train(
             state.history.append(row)
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "learning_rate")})
-            if checkpoint is not None:
+            if checkpoint is not None and processes.rank == 0:
                 _save(checkpoint, identity, loss, average, optimiser, state)
             answers = [callback(row) for callback in callbacks]
-            if any(answers):
+            if processes.agree(any(answers)):
                 break
     if state.kept_parameters is not None:
         loss.load_state_dict(state.kept_parameters)
     loss.eval()
-    if checkpoint is not None:
+    if checkpoint is not None and processes.rank == 0:
         remove_checkpoint(checkpoint)
     return pd.DataFrame(state.history)
 
@@ -299,9 +296,12 @@ def _run_epoch(
     loss.train()
     # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
     size = schedule.batch_size or batch_size_for(len(x))
-    batches = np.array_split(torch.randperm(len(x)).numpy(), math.ceil(len(x) / size))
+    batches = np.array_split(shuffled(x), math.ceil(len(x) / size))
+    processes = Processes()
+    processes.draw_apart(torch.initial_seed())
     of_steps: dict[str, list[Tensor]] = {}
-    for step, rows in enumerate(batches):
+    for step, batch in enumerate(batches):
+        rows = processes.own(batch)
         progress = (epoch + step / len(batches)) / schedule.max_epochs
         strength = min(1.0, progress / warm_up) if warm_up else 1.0
         for group in optimiser.param_groups:
@@ -322,11 +322,12 @@ def _run_epoch(
             )
         optimiser.zero_grad()
         mean_loss.backward()
+        processes.add_gradients(average.trained, len(rows) / len(batch))
         nn.utils.clip_grad_norm_(average.trained, schedule.clip_norm)
         optimiser.step()
         average.update()
         for name, value in parts.items():
-            of_steps.setdefault(name, []).append(value * len(rows))
+            of_steps.setdefault(name, []).append(value * len(batch))
     means = {name: (torch.stack(values).sum() / len(x)).item() for name, values in of_steps.items()}
     return {**means, "learning_rate": schedule.rate((epoch + 1) / schedule.max_epochs)}
 
