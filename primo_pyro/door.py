@@ -16,7 +16,8 @@ from primo_pyro.rows import StoredRows
 
 __all__ = ["align_labels", "split_labels", "warn_of_shapes"]
 
-SIDE = 28  # pixels; a square of this size is rather an image than as many hours of as many measurements
+SQUARE = 28  # pixels; a square of this size is rather an image than as many hours of as many measurements
+SIDE = 16  # pixels of an image whose colours stand last
 COLOURS = (1, 3, 4)
 
 
@@ -82,7 +83,7 @@ def warn_of_shapes(x: Modalities, encoders: Container[str] | None) -> None:
         shape = x.values[name].shape[1:]
         if encoders is not None and name in encoders:
             continue
-        if len(shape) == 2 and shape[0] == shape[1] >= SIDE:
+        if len(shape) == 2 and shape[0] == shape[1] >= SQUARE:
             read, cure = f"a series of {shape[0]} hours with {shape[1]} features", "values[:, None]"
         elif len(shape) == 3 and shape[2] in COLOURS and shape[0] == shape[1] >= SIDE:
             read, cure = f"an image of {shape[0]} channels", "np.moveaxis(values, -1, 1)"
