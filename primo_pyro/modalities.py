@@ -153,6 +153,11 @@ class Modalities:
             rows = np.atleast_1d(np.asarray(rows))
             if rows.size == 0:
                 rows = rows.astype(int)
+            elif rows.dtype.kind not in "biu":
+                raise ModalityError(
+                    f"x[...] got rows of type {rows.dtype.name} ({rows!r:.60}); expected a slice, integers or "
+                    "booleans. Give positions of rows, as in x[[0, 2]]."
+                )
         return self._with(
             {name: v[rows] for name, v in self.values.items()},
             {name: p[rows] for name, p in self.present.items()},

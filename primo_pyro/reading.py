@@ -154,7 +154,13 @@ class RowReader(BaseEstimator, ABC):
             return self._read_frame(x, validate["reset"])
         if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
             return Modalities(x)
-        numbers = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan", **validate)
+        try:
+            numbers = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan", **validate)
+        except ValueError as error:
+            raise ModalityError(
+                f"{error}\nx of type {type(x).__name__} cannot be read; expected rows. Pass Modalities, a "
+                "mapping of blocks, or an array [rows, features]."
+            ) from error
         return Modalities({"x": numbers})
 
     def _read_table(self, x: RowsLike, reset: bool) -> Modalities:

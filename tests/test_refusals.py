@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from primo_pyro import Modalities
+from primo_pyro import Modalities, PrimoClassifier
 from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.program.encoders import MLP
 from tests.test_classifier import COMPLETE, NAN, X, Y, small
@@ -117,3 +117,15 @@ def test_refuses_modalities_without_a_latent(fitted):
         ModalityError, match=rf"'m' is absent in {int((~X.present['m']).sum())} of 150.*pass x\["
     ):
         fitted.impact_gap(X, "m")
+
+
+@pytest.mark.parametrize("x", ["a", 3.0, [["a"], ["b"]]])
+def test_what_is_no_rows_is_refused_in_our_words(x):
+    with pytest.raises(ModalityError, match="Pass Modalities, a mapping of blocks"):
+        PrimoClassifier().fit(x, [0, 1])
+
+
+@pytest.mark.parametrize("rows", [2.5, None, [0.0, 1.0]])
+def test_rows_are_picked_by_positions(rows):
+    with pytest.raises(ModalityError, match=r"Give positions of rows, as in x\[\[0, 2\]\]"):
+        Modalities({"o": np.ones(3)})[rows]
