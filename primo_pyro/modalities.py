@@ -155,8 +155,8 @@ class Modalities:
                 rows = rows.astype(int)
             elif rows.dtype.kind not in "biu":
                 raise ModalityError(
-                    f"x[...] got rows of type {rows.dtype.name} ({rows!r:.60}); expected a slice, integers or "
-                    "booleans. Give positions of rows, as in x[[0, 2]]."
+                    f"x[...] got rows of type {rows.dtype.name} ({rows!r:.60}); expected a slice, whole "
+                    "numbers or booleans. Give positions of rows, as in x[[0, 2]]."
                 )
         return self._with(
             {name: v[rows] for name, v in self.values.items()},
