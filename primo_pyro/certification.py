@@ -21,7 +21,7 @@ from primo_pyro.errors import (
     ModalityError,
     warn,
 )
-from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.modalities import Modalities, RowsLike, rows_by_set
 from primo_pyro.program.encoders import encode
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.questions import Asked
@@ -268,10 +268,8 @@ class Certification(RevealQuestions):
 
 def patterns_of(x: Modalities) -> list[tuple[str, ...]]:
     """The names of what each row has, in the order of the modalities."""
-    present = np.stack([x.present[m] for m in x.names], axis=1)
-    kinds, which = np.unique(present, axis=0, return_inverse=True)
-    names = [tuple(m for m, has in zip(x.names, kind, strict=True) if has) for kind in kinds]
-    return [names[i] for i in which.ravel()]
+    found = {row: names for names, rows in rows_by_set(x.present) for row in rows.tolist()}
+    return [found[row] for row in range(len(x))]
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -23,11 +23,11 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from primo_pyro.program.conditionals import DropoutOfRows, Likelihood
+from primo_pyro.program.conditionals import DropoutOfRows
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.priors import DiagNormal
-from primo_pyro.program.regulariser import is_package_story
+from primo_pyro.program.regulariser import is_default_story
 
 __all__ = ["Moments", "direct_columns", "direct_parameters", "direct_priors", "is_direct"]
 
@@ -41,12 +41,10 @@ def is_direct(model: Any) -> TypeGuard[PrimoModel]:
     """Whether a program is the package's own throughout, in evaluation mode, and no handler listens to it."""
     return (
         isinstance(model, PrimoModel)
-        and is_package_story(model)
+        and is_default_story(model)
         and type(model).forward is PrimoModel.forward
         and not model.training
-        and type(model.likelihood) is Likelihood
         and [type(part) for part in model.likelihood.head] == [nn.ReLU, DropoutOfRows, nn.Linear]
-        and all(type(prior) is DiagNormal for prior in model.prior.values())
         and not am_i_wrapped()
     )
 
@@ -140,11 +138,10 @@ def _first_layer(
     loc, scale = (
         torch.cat(of_each, dim=1) for of_each in zip(*(priors[name] for name in latents), strict=True)
     )  # [B, D]
-    weight = torch.cat([cast(Tensor, likelihood.from_latent[name].weight) for name in latents], dim=1)
+    weight, constants = likelihood.of_all_latents()
     sizes = torch.tensor([latent.dim for latent in latents.values()], device=points.device)
     in_play = torch.stack([_as_rows(h.in_play(latent.about), h) for latent in latents.values()], dim=1)
-    if len(likelihood.not_in_play):
-        constants = torch.stack([likelihood.not_in_play[name] for name in latents])
+    if constants is not None:
         shared = shared + (~in_play).to(shared.dtype) @ constants
     plays = in_play.repeat_interleave(sizes, dim=1)  # [B, D]
     shared = shared + (loc * plays) @ weight.T

@@ -88,14 +88,8 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
 
     def _train_each(self, parts: Sequence[tuple[Rows, Rows]], *, warm: bool) -> None:
         has_folds = len(parts) > 1
-        stale = (
-            "impact_calibrators_",
-            "certificates_",
-            "label_scores_",
-            "out_of_fold_",
-            *(() if has_folds else ("fold_of_",)),
-        )
-        for name in stale:  # they belong to the parameters of before
+        stale = ["impact_calibrators_", "certificates_", "label_scores_", "out_of_fold_"]
+        for name in stale if has_folds else [*stale, "fold_of_"]:  # they belong to the parameters of before
             self.__dict__.pop(name, None)
         parts = parts if has_folds else [*parts] * self.members
         if self.members == 1:
@@ -113,11 +107,6 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
             self._learn_out_of_fold([held_out.x for _, held_out in parts])
 
     def _train_members(self, parts: Sequence[tuple[Rows, Rows]], warm: bool) -> None:
-        if warm and len(members_of(self.model_)) != self.members:
-            raise ModalityError(
-                f"members is {self.members}, and {len(members_of(self.model_))} were fitted before; expected "
-                "as many. Set it back, or warm_start to False."
-            )
         trained = Parallel(n_jobs=self.n_jobs)(
             delayed(_trained)(self._member(member, fitted=warm), *part, warm)
             for member, part in enumerate(parts)
@@ -154,10 +143,8 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
                 )
                 frames.append(frame.assign(modality=ALL if asked is None else about[0]))
         self.out_of_fold_ = pd.concat(frames, ignore_index=True)
-        if (
-            self.out_of_fold_.groupby("modality").size().reindex(self.optional_, fill_value=0).min()
-            >= FEW_ROWS
-        ):
+        rows = self.out_of_fold_.groupby("modality").size().reindex(self.optional_, fill_value=0)
+        if rows.min() >= FEW_ROWS:
             self.impact_calibrators_ = self._out_of_fold_calibrators(None)
 
     def _out_of_fold_calibrators(self, names: tuple[str, ...] | None) -> dict[str | None, ImpactCalibrator]:

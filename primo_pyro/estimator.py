@@ -26,7 +26,6 @@ from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_ab
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels
 from primo_pyro.lifecycle import (
     check_unchanged,
-    forget,
     kept_or_forgotten,
     networks_of,
     remember,
@@ -125,12 +124,9 @@ class ModalityEstimator(RowReader):
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        warm = self.warm_start is not False and hasattr(self, "model_")
+        warm = Flag().holds(self.warm_start) and bool(self.warm_start) and hasattr(self, "model_")
         with one_at_a_time(), kept_or_forgotten(self, keep=warm):
             check_parameters(self)
-            warm = warm and bool(self.warm_start)
-            if not warm:
-                forget(self)
             if warm:
                 check_unchanged(self)
             self._fit_alone(x, y, validation, groups, sample_weight, warm)

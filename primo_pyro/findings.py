@@ -15,8 +15,7 @@ from primo_pyro.analysis.decisions import THRESHOLDS, decision_curves
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
 from primo_pyro.analysis.report import PRICE, BlocksFound, Findings, rows_to_show
 from primo_pyro.errors import PrimoError, PrimoWarning, UnseenPatternWarning
-from primo_pyro.hiding import rows_by_set
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, rows_by_set
 from primo_pyro.parameters import Real, check_parameter
 from primo_pyro.primo import PrimoEstimator
 
@@ -172,15 +171,13 @@ def _found(clf: PrimoEstimator, x: Modalities, classes: np.ndarray) -> BlocksFou
         | dict(tested.get(name, {}))
         for name in (*clf.optional_, *observed)
     )
-    stacked = np.stack([x.present[name] for name in x.names], axis=1)
-    patterns, rows = np.unique(stacked, axis=0, return_counts=True)
-    named = [" + ".join(np.array(x.names)[pattern]) or "nothing" for pattern in patterns]
+    patterns = [(" + ".join(names) or "nothing", len(rows)) for names, rows in rows_by_set(x.present)]
     learnt = clf.reader_.check() if clf.blocks is not None else None
     return BlocksFound(
         rows=len(x),
         blocks=blocks.join(means.reindex(columns=["impact_absent", "expected_absent"]), on="block"),
         columns=None if learnt is None else learnt.query("about == 'column'"),
-        patterns=pd.DataFrame({"present": named, "rows": rows}),
+        patterns=pd.DataFrame(patterns, columns=["present", "rows"]),
         absent=each.sort_values(by, ascending=False, kind="stable"),
     )
 

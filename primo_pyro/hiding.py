@@ -10,11 +10,11 @@ import numpy as np
 
 from primo_pyro.analysis.impact import Revealed
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, rows_by_set
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["hide_then_reveal", "rows_by_set"]
+__all__ = ["hide_then_reveal"]
 
 
 def hide_then_reveal(
@@ -61,33 +61,6 @@ def hide_then_reveal(
     impact = replace(joined, **{name: v[back] for name, v in vars(joined).items() if v is not None})
     remaining = summarise(model, x, **drawn, about=())
     return Revealed(before.prediction, after.prediction, impact, remaining.spread)
-
-
-def rows_by_set(has: Mapping[str, np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
-    """Each set of names that some rows have, and the positions of these rows.
-
-    Parameters
-    ----------
-    has
-        Name to booleans ``[N]``.
-
-    Examples
-    --------
-    >>> has = {"a": np.array([True, True, False]), "b": np.array([True, False, True])}
-    >>> for names, rows in rows_by_set(has):
-    ...     print(names, rows)
-    ('b',) [2]
-    ('a',) [1]
-    ('a', 'b') [0]
-    """
-    sets, which = np.unique(np.stack(list(has.values()), axis=1), axis=0, return_inverse=True)
-    return [
-        (
-            tuple(name for name, is_in in zip(has, each, strict=True) if is_in),
-            np.flatnonzero(which.ravel() == i),
-        )
-        for i, each in enumerate(sets)
-    ]
 
 
 def _hidden(x: Modalities, optional: Sequence[str], names: Sequence[str] | None) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from primo_pyro.blocks import LARGEST, as_booleans, check_name, read_blocks, sta
 from primo_pyro.errors import ModalityError, PrimoError
 from primo_pyro.identity import Names, aligned, index_of, order_of_columns
 
-__all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike"]
+__all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike", "rows_by_set"]
 
 RandomState = int | np.random.Generator | None  # what numpy.random.default_rng takes; None: fresh entropy
 
@@ -404,3 +404,30 @@ class Modalities:
 
 # What an estimator reads as rows: `Modalities`, a mapping of blocks, one array ``[N, F]``, or a DataFrame.
 RowsLike = Modalities | Mapping[str, ArrayLike | None] | ArrayLike
+
+
+def rows_by_set(has: Mapping[str, np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Each set of names that some rows have, and the positions of these rows.
+
+    Parameters
+    ----------
+    has
+        Name to booleans ``[N]``.
+
+    Examples
+    --------
+    >>> has = {"a": np.array([True, True, False]), "b": np.array([True, False, True])}
+    >>> for names, rows in rows_by_set(has):
+    ...     print(names, rows)
+    ('b',) [2]
+    ('a',) [1]
+    ('a', 'b') [0]
+    """
+    sets, which = np.unique(np.stack(list(has.values()), axis=1), axis=0, return_inverse=True)
+    return [
+        (
+            tuple(name for name, is_in in zip(has, each, strict=True) if is_in),
+            np.flatnonzero(which.ravel() == i),
+        )
+        for i, each in enumerate(sets)
+    ]

@@ -20,7 +20,7 @@ from primo_pyro.errors import MissingCellsWarning, ModalityError, UnseenPatternW
 from primo_pyro.identity import Names as ColumnNames
 from primo_pyro.labels import Labels, labels_of
 from primo_pyro.lifecycle import require_fitted
-from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.modalities import Modalities, RowsLike, rows_by_set
 from primo_pyro.parameters import AnyOf, Is, Names, OneOf, Range
 from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
@@ -262,8 +262,4 @@ class RowReader(BaseEstimator, ABC):
 
 def _patterns(x: Modalities) -> dict[tuple[str, ...], int]:
     """The combinations of present modalities that occur, and in how many rows."""
-    names = sorted(x.names)
-    present = np.stack([x.present[name] for name in names], axis=1)
-    patterns, rows = np.unique(present, axis=0, return_counts=True)
-    named = (tuple(name for name, is_in in zip(names, p, strict=True) if is_in) for p in patterns)
-    return dict(zip(named, rows.tolist(), strict=True))
+    return {names: len(rows) for names, rows in rows_by_set({m: x.present[m] for m in sorted(x.names)})}

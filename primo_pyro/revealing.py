@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from primo_pyro.analysis.decisions import (
     utility_gain,
 )
 from primo_pyro.analysis.impact import by_row
+from primo_pyro.checkpoints import digest
 from primo_pyro.errors import PrimoError
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.prediction import Measure, MeasuredSummary, summarise
@@ -181,8 +181,8 @@ class RevealQuestions(ImpactQuestions):
             "prediction": summary.prediction,
             **summary.measured,
         }
-        for name in [name for name in found if name == "thresholds"]:
-            found |= {f"threshold {i}": column for i, column in enumerate(found.pop(name).T)}
+        if "thresholds" in found:
+            found |= {f"threshold {i}": column for i, column in enumerate(found.pop("thresholds").T)}
         return {name: values[:rows] for name, values in found.items()}
 
     def _usual_measures(self, x: Modalities, about: tuple[str, ...]) -> dict[str, Measure]:
@@ -212,14 +212,7 @@ class RevealQuestions(ImpactQuestions):
 
     def _remembered(self, x: Modalities) -> dict[tuple[str, ...], Found]:
         """What passes over the same rows found, under the same parameters and draws."""
-        digest = hashlib.blake2b(repr(sorted(self._drawn().items())).encode())
-        arrays: list[Any] = [v.detach().cpu().contiguous().numpy() for v in self.model_.state_dict().values()]
-        for name in x.names:
-            arrays += [x.values[name], x.present[name]]
-        for array in arrays:
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-        key = digest.hexdigest()
+        key = digest([self._drawn(), self.model_.state_dict(), x])
         if self._kept is None or self._kept[0] != key:
             self._kept = key, {}
         return self._kept[1]

@@ -219,7 +219,8 @@ class StoredRows(ABC):
 
     def align(self, what: str, values: Any, error: type[PrimoError] = ModalityError) -> Any:
         """As `Modalities.align`."""
-        return aligned(what, values, self.index, cure="Correct it.", error=error)
+        cure = f"Give {what} for the rows that the storage has, {what}.loc[x.index]."
+        return aligned(what, values, self.index, cure=cure, error=error)
 
     def chunks(self) -> Iterator[Modalities]:
         """All rows in order, those of one shard at a time."""

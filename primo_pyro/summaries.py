@@ -177,7 +177,8 @@ def summarise_draws(
     columns: list[Any] = [*(t.cpu().numpy() for t in numbers), likelihood]
     if not measures:
         return Summary(*columns)
-    measured = {name: measure(p.double(), centre).cpu().numpy() for name, measure in measures.items()}
+    p = p.double()
+    measured = {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
     return MeasuredSummary(**vars(Summary(*columns)), measured=measured)
 
 

@@ -17,7 +17,7 @@ from primo_pyro.blocks import check_name
 from primo_pyro.columns import NA_VALUES, Column, learn_column, missing_cells
 from primo_pyro.errors import ModalityError, TableWarning, warn
 from primo_pyro.identity import listed
-from primo_pyro.modalities import Modalities
+from primo_pyro.modalities import Modalities, rows_by_set
 from primo_pyro.parameters import Range, Real, check_parameters
 from primo_pyro.table_files import as_frame, read_table
 
@@ -317,13 +317,10 @@ class TableReader(BaseEstimator):
                 note = "; ".join(filter(None, [note, f"absent in the same rows as {', '.join(same)}"]))
             role = "observed" if is_in.all() else "optional"
             lines.append(line("block", block, block, role, features, is_in, note=note))
-        stacked = np.stack(list(present.values()), axis=1)
-        patterns, counts = np.unique(stacked, axis=0, return_counts=True)
-        for at in np.argsort(-counts, kind="stable"):
-            names = [name for name, is_in in zip(present, patterns[at], strict=True) if is_in]
-            rows = (stacked == patterns[at]).all(1)
+        for names, rows in sorted(rows_by_set(present), key=lambda found: -len(found[1])):
             note = "" if names else "nothing is known of these rows"
-            lines.append(line("pattern", "", " + ".join(names) or "nothing", "", 0, rows, note=note))
+            of_pattern = np.isin(np.arange(len(frame)), rows)
+            lines.append(line("pattern", "", " + ".join(names) or "nothing", "", 0, of_pattern, note=note))
         return lines
 
     # --- JSON --------------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def test_guarantees_and_decisions(ax):
             "promised": [0.9, 0.05],
             "reached": [0.7, 0.04],
             "error": [0.01, 0.01],
-            "kept": [0.0, 1.0],
+            "at_least": [True, False],
         }
     )
     drawn = plots.promises(table, ax=ax)

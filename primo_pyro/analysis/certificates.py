@@ -23,7 +23,17 @@ from primo_pyro.analysis.guarantees import (
 )
 from primo_pyro.errors import CertificateError
 
-__all__ = ["LEVELS", "SCORES", "Certificate", "Harm", "Skips", "promises_kept", "skip_curve"]
+__all__ = [
+    "LEVELS",
+    "SCORES",
+    "Certificate",
+    "Harm",
+    "Reached",
+    "Skips",
+    "promises_kept",
+    "promises_reached",
+    "skip_curve",
+]
 
 # Levels at which quantiles of the distances of a row's draws are kept; between them lines are straight.
 LEVELS = np.append(np.arange(10, 20) / 20, 0.99)
@@ -270,8 +280,24 @@ class Certificate:
         return int(np.ceil(among * len(order) / count[ends][best]))
 
 
-def promises_kept(
-    certificate: Certificate,
+@dataclass(frozen=True)
+class Reached:
+    """What a guarantee reached on some rows.
+
+    ``size`` says how much it is worth: the mean bound, the share of rows skipped, or the mean number of
+    labels; ``at_least`` whether the promise is from below, as of coverage, or from above, as of harm.
+    """
+
+    guarantee: str
+    promised: float
+    reached: float
+    size: float
+    at_least: bool
+
+
+def promises_reached(
+    calibration: Certificate,
+    rows: Certificate,
     *,
     harm: Harm = "flip",
     coverage: float = 0.9,
@@ -279,9 +305,51 @@ def promises_kept(
     confidence: float = 0.9,
     false_discovery: float = 0.1,
     by: str = "impact",
+    new_weights: np.ndarray | None = None,
+) -> list[Reached]:
+    """What each guarantee that some rows certify reaches on others whose outcome is known.
+
+    Parameters
+    ----------
+    calibration, rows
+        Those that certify, and the others.
+    harm, coverage, rate, confidence, false_discovery, by
+        What is promised, as in `Certificate.skips`.
+    new_weights
+        Of ``rows``, where ``calibration`` has weights.
+    """
+    bound = calibration.change_at_most(rows.levels, coverage, new_weights=new_weights)
+    share = float((rows.realised <= bound).mean())
+    found = [Reached("change at most", coverage, share, float(bound.mean()), True)]
+    harmed, score = rows.harm(harm), rows.scores[by]
+    for name, promised, sure, q in (
+        ("harmful skips among all", rate, None, None),
+        ("harm among the skipped", rate, confidence, None),
+        ("false discoveries", false_discovery, None, false_discovery),
+    ):
+        skip = calibration.skips(score, harm, rate, sure, q, by, new_weights).skip
+        of = len(skip) if name == "harmful skips among all" else max(int(skip.sum()), 1)
+        found.append(Reached(name, promised, float((skip & harmed).sum() / of), float(skip.mean()), False))
+    labels = calibration.labels
+    if labels is None or rows.labels is None or labels.ndim > 1 or calibration.flip is None:
+        return found
+    of_new = 1.0 if new_weights is None else new_weights
+    for when in ("before", "after"):
+        own = 1 - getattr(calibration, when)[np.arange(len(labels)), labels]
+        t = conformal_quantiles(own, coverage, calibration.weights, of_new)
+        sets = 1 - getattr(rows, when) <= np.broadcast_to(t, len(rows))[:, None]
+        share = float(sets[np.arange(len(rows)), rows.labels].mean())
+        found.append(Reached(f"label sets, {when}", coverage, share, float(sets.sum(1).mean()), True))
+    return found
+
+
+def promises_kept(
+    certificate: Certificate,
+    *,
     share: float = 0.5,
     splits: int = 20,
     random_state: int = 0,
+    **promised: Any,
 ) -> pd.DataFrame:
     """Whether each promise is kept on rows whose outcome is known: certified on some, checked on the others.
 
@@ -289,65 +357,40 @@ def promises_kept(
     ----------
     certificate
         Of all rows; weights are not used.
-    harm, coverage, rate, confidence, false_discovery, by
-        What is promised, as in `Certificate.skips`.
     share
         Share of the rows that certify.
     splits
         Random splits, over which everything is averaged.
     random_state
         Seed of the splits.
+    **promised
+        What is promised, as in `promises_reached`.
 
     Returns
     -------
     DataFrame
         A line per guarantee: what was ``promised``, what was ``reached`` on average, its standard
         ``error`` (from the differences between splits and the number of rows in all), the share of splits in
-        which the promise was ``kept``, and ``size``, which says how much the promise is worth: the mean
-        bound, the share of rows skipped, or the mean number of labels. For harm "among the skipped", ``kept``
-        is to be at least the confidence.
+        which the promise was ``kept``, ``size`` and ``at_least``, as of `Reached`. For harm "among the
+        skipped", ``kept`` is to be at least the confidence.
     """
     random = np.random.default_rng(random_state)
-    lines: list[tuple[str, float, float, float]] = []  # guarantee, promised, reached, size
-
-    def labels_in(calibration: Certificate, rows: Certificate, when: str) -> None:
-        labels, p = calibration.labels, getattr(calibration, when)
-        if labels is None or rows.labels is None or labels.ndim > 1 or calibration.flip is None:
-            return
-        t = float(conformal_quantiles(1 - p[np.arange(len(labels)), labels], coverage))
-        sets = 1 - getattr(rows, when) <= t
-        reached = sets[np.arange(len(rows)), rows.labels].mean()
-        lines.append((f"label sets, {when}", coverage, float(reached), float(sets.sum(1).mean())))
-
+    lines: list[Reached] = []
     for _ in range(splits):
         order = random.permutation(len(certificate))
         cut = round(share * len(order))
         calibration, rows = certificate.rows(order[:cut]), certificate.rows(order[cut:])
-        bound = calibration.change_at_most(rows.levels, coverage)
-        reached = float((rows.realised <= bound).mean())
-        lines.append(("change at most", coverage, reached, float(bound.mean())))
-        harmed, score = rows.harm(harm), rows.scores[by]
-        for name, promised, sure, q in (
-            ("harmful skips among all", rate, None, None),
-            ("harm among the skipped", rate, confidence, None),
-            ("false discoveries", false_discovery, None, false_discovery),
-        ):
-            skip = calibration.skips(score, harm, rate, sure, q, by).skip
-            of = len(skip) if name == "harmful skips among all" else max(int(skip.sum()), 1)
-            lines.append((name, promised, float((skip & harmed).sum() / of), float(skip.mean())))
-        for when in ("before", "after"):
-            labels_in(calibration, rows, when)
-    frame = pd.DataFrame(lines, columns=["guarantee", "promised", "reached", "size"])
-    at_least = frame["promised"] == coverage
-    frame["kept"] = np.where(
-        at_least, frame["reached"] >= frame["promised"], frame["reached"] <= frame["promised"]
-    )
+        lines += promises_reached(calibration, rows, **promised)
+    frame = pd.DataFrame(lines)
+    above = frame["reached"] >= frame["promised"]
+    frame["kept"] = np.where(frame["at_least"], above, frame["reached"] <= frame["promised"])
     table = frame.groupby("guarantee", sort=False).mean()
     spread = frame.groupby("guarantee", sort=False)["reached"].std(ddof=1) if splits > 1 else np.nan
     # Splits share their rows: they tell apart what the split decides, and no more than the rows themselves.
     of_rows = np.sqrt(table["promised"] * (1 - table["promised"]) / len(certificate))
     table["error"] = np.sqrt(np.square(spread) / splits + np.square(of_rows))
-    return table.reset_index()[["guarantee", "promised", "reached", "error", "kept", "size"]]
+    table["at_least"] = table["at_least"] > 0
+    return table.reset_index()[["guarantee", "promised", "reached", "error", "kept", "size", "at_least"]]
 
 
 def skip_curve(score: ArrayLike, harm: ArrayLike) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from primo_pyro.errors import (
     PrimoWarning,
     SettingsError,
     TableWarning,
+    warn,
 )
 from primo_pyro.identity import listed
 from primo_pyro.modalities import Modalities
@@ -181,11 +182,10 @@ def fitted(frame: pd.DataFrame, settings: Settings, path: Path) -> tuple[Model, 
         if len(parts.calibrate):
             calibrated(model, parts.calibrate)
         elif out_of_fold and model.optional_ and "impact_calibrators_" not in vars(model):
-            warnings.warn(
+            warn(
                 f"Impact is not calibrated: of the {len(frame)} rows too few have each of "
                 f"{listed(model.optional_)}; expected some hundreds. Add rows, or leave a block out.",
                 FewRowsWarning,
-                stacklevel=2,
             )
         if len(parts.certify):
             certified(model, parts.certify, str(y.name), settings.weighted)
@@ -217,7 +217,7 @@ def certified(model: Model, held_out: pd.DataFrame, label: str, weighted: bool) 
     try:
         return model.certify(held_out, held_out[label], weighted=weighted)
     except ModalityError as error:  # as of too few rows for weights; the model is worth keeping
-        warnings.warn(f"Nothing is certified: {error}", FewRowsWarning, stacklevel=2)
+        warn(f"Nothing is certified: {error}", FewRowsWarning)
         return model
 
 
@@ -226,11 +226,10 @@ def _all_present(model: Model, held_out: pd.DataFrame, consequence: str, flag: s
     present = model.read(held_out).present
     without = [name for name in model.optional_ if not present[name].any()]
     if without:
-        warnings.warn(
+        warn(
             f"{consequence}: none of the {len(held_out)} rows held out has {listed(without)}; expected some "
             f"hundreds. Raise {flag}, or leave the block out.",
             FewRowsWarning,
-            stacklevel=3,
         )
     return bool(model.optional_) and not without
 
@@ -307,7 +306,7 @@ def check_costs(model: Model, settings: Settings) -> dict[str, float]:
         raise CostError(f"The budget is {settings.budget}; expected a number from 0. Correct --budget.")
     free = [name for name in model.optional_ if name not in settings.costs]
     if free and settings.costs:
-        warnings.warn(f"No cost was given for {listed(free, 20)}: taken as 1.", PrimoWarning, stacklevel=2)
+        warn(f"No cost was given for {listed(free, 20)}: taken as 1.", PrimoWarning)
     return dict.fromkeys(model.optional_, 1.0) | dict(settings.costs)
 
 

@@ -80,6 +80,5 @@ def load_cervical_cancer(path: AnyPath | None = None) -> Table:
     or leave it out.
     """
     source = pd.read_csv(fetch(CERVICAL_CANCER, path), na_values="?")
-    columns = [column for listed in MODALITIES.values() for column in listed]
     y = source["Biopsy"].to_numpy(np.int64)
-    return Table("cervical cancer", source[columns], y, MODALITIES, CLASSES, f"{CERVICAL_CANCER.licence}.")
+    return Table("cervical cancer", source, y, MODALITIES, CLASSES, f"{CERVICAL_CANCER.licence}.")

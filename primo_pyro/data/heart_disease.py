@@ -79,6 +79,5 @@ def load_heart_disease(path: AnyPath | None = None) -> Table:
     or leave it out.
     """
     source = pd.read_csv(fetch(HEART_DISEASE, path))
-    columns = [column for listed in MODALITIES.values() for column in listed]
     y = (source["num"] > 0).to_numpy(np.int64)
-    return Table("heart disease", source[columns], y, MODALITIES, CLASSES, f"{HEART_DISEASE.licence}.")
+    return Table("heart disease", source, y, MODALITIES, CLASSES, f"{HEART_DISEASE.licence}.")

@@ -185,9 +185,8 @@ def load_support2_table(path: AnyPath | None = None, task: str = "hospital_death
     primo_pyro.errors.PrimoError: task is 'tomorrow'; expected one of ('hospital_death', ...). Choose ...
     """
     source, y = _read(path, task)
-    columns = [column for listed in MODALITIES.values() for column in listed]
     name = f"SUPPORT2, {task.replace('_', ' ')}"
-    return Table(name, source[columns], y, MODALITIES, CLASSES[task], f"{SUPPORT2.licence}.")
+    return Table(name, source, y, MODALITIES, CLASSES[task], f"{SUPPORT2.licence}.")
 
 
 def _read(path: AnyPath | None, task: str) -> tuple[pd.DataFrame, np.ndarray]:

@@ -21,7 +21,8 @@ class Table:
     ----------
     name : str
     frame : DataFrame [N, F]
-        A row per case, in the order of the source. Empty cells are NaN, categories are texts.
+        A row per case, in the order of the source, with the columns of the blocks; others are left out. Empty
+        cells are NaN, categories are texts.
     y : integer array [N]
         0 to ``len(classes) - 1``.
     blocks : mapping
@@ -72,6 +73,7 @@ class Table:
                 f"two blocks share ({twice}); expected each column of the frame in one block at most. "
                 "Correct blocks."
             )
+        object.__setattr__(self, "frame", self.frame[columns])
 
     def __repr__(self) -> str:
         absent = 1 - self.present.mean()

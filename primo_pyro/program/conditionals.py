@@ -7,6 +7,7 @@ H features of a representation, d latent dimensions, P parameters of the label's
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import pyro.distributions as dist
 import torch
@@ -96,6 +97,12 @@ class Likelihood(nn.Module):
         self.head = nn.Sequential(
             nn.ReLU(inplace=True), DropoutOfRows(dropout), nn.Linear(hidden_dim, num_parameters)
         )
+
+    def of_all_latents(self) -> tuple[Tensor, Tensor | None]:
+        """The weights of all latents side by side ``[H, sum of d]``; their constants ``[L, H]``, if any."""
+        weights = [cast(Tensor, linear.weight) for linear in self.from_latent.values()]
+        constants = [self.not_in_play[name] for name in self.from_latent if name in self.not_in_play]
+        return torch.cat(weights, dim=1), torch.stack(constants) if constants else None
 
     def forward(self, h: Representations, z: Mapping[str, Tensor]) -> Tensor:
         hidden = self.bias.expand(len(h), -1)

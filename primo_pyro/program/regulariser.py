@@ -39,11 +39,13 @@ from pyro.distributions.util import detach
 from torch import Tensor, distributions, nn
 
 from primo_pyro.errors import DrawsError
+from primo_pyro.program.conditionals import Likelihood
 from primo_pyro.program.distributions import kl_divergence
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
 from primo_pyro.program.outcomes import Outcome
+from primo_pyro.program.priors import DiagNormal
 from primo_pyro.program.protocols import Story
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "energy_score",
     "frozen",
     "hidden_at_random",
+    "is_default_story",
     "is_package_story",
     "mean_distance",
     "names_of_prediction_terms",
@@ -319,3 +322,12 @@ def story_predictions(model: Story, h: Representations, z: Mapping[str, Tensor])
 def is_package_story(model: Story) -> TypeGuard[PrimoModel]:
     """Whether a model's story is that of `PrimoModel`, and not one that a subclass tells."""
     return all(getattr(type(model), part) is getattr(PrimoModel, part) for part in ("story", "draw_latents"))
+
+
+def is_default_story(model: Story) -> TypeGuard[PrimoModel]:
+    """Whether it is that, with the package's likelihood, and the default prior for each latent."""
+    return (
+        is_package_story(model)
+        and type(model.likelihood) is Likelihood
+        and all(type(prior) is DiagNormal for prior in model.prior.values())
+    )

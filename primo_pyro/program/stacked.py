@@ -18,18 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from primo_pyro.program.conditionals import BatchNormDiagNormal, Likelihood
+from primo_pyro.program.conditionals import BatchNormDiagNormal
 from primo_pyro.program.encoders import Representations
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.program.objective import Objective
-from primo_pyro.program.priors import DiagNormal, LocationAndScale, split_parameters
+from primo_pyro.program.priors import LocationAndScale, split_parameters
 from primo_pyro.program.protocols import Story
 from primo_pyro.program.regulariser import (
     compare_predictions,
     frozen,
     hidden_at_random,
-    is_package_story,
+    is_default_story,
     names_of_prediction_terms,
     part_of,
 )
@@ -40,10 +40,8 @@ __all__ = ["Stacked", "can_be_stacked"]
 def can_be_stacked(model: Story, guide: nn.Module) -> bool:
     """Whether both programs are the package's own, with default distributions of one size."""
     return (
-        is_package_story(model)
+        is_default_story(model)
         and len(model.prior) > 0
-        and type(model.likelihood) is Likelihood
-        and all(type(prior) is DiagNormal for prior in model.prior.values())
         and len({latent.dim for latent in model.latents.values()}) == 1
         and isinstance(guide, PrimoGuide)
         and all(getattr(type(guide), part) is getattr(PrimoGuide, part) for part in ("forward", "proposal"))
@@ -156,7 +154,6 @@ class Stacked:
                 predictions[1] if everything is not None else None,
                 everything,
             )
-        self.something_absent = something_absent
         ratios = (complete.log_prob(z) - q.log_prob(z)).where(in_play[:, None], 0.0)
         return parts, ratios, model.outcome.distribution(parameters[-1]).log_prob(y)
 
@@ -223,25 +220,19 @@ class Stacked:
     def _parameters(self, questions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """The likelihood's ``[S, K, B, P]`` for draws ``[L, K, B, d]`` and who is in play ``[L, B]``."""
         likelihood = self.model.likelihood
+        weight, constants = likelihood.of_all_latents()
         z = torch.stack([draws for draws, _ in questions])  # [S, L, K, B, d]
         hidden = likelihood.bias.expand(len(self.h), -1)
-        if len(likelihood.from_observed):
-            observed = torch.cat([self.h.values[m] for m in likelihood.from_observed], dim=-1)
-            hidden = hidden + F.linear(observed, _side_by_side(likelihood.from_observed))
+        for name, linear in likelihood.from_observed.items():
+            hidden = hidden + linear(self.h.values[name])
         if self.h.asked is not None or len(self.present) > 1:  # otherwise all are in play
             in_play = torch.stack([play for _, play in questions])  # [S, L, B]
             z = z * in_play[:, :, None, :, None]
-            if self.several:
-                constants = torch.stack([likelihood.not_in_play[n] for n in self.model.latents])  # [L, H]
+            if constants is not None:
                 out = (~in_play).to(z.dtype).transpose(1, 2) @ constants  # [S, B, H]
                 hidden = (hidden + out)[:, None]
         z = z.permute(0, 2, 3, 1, 4).flatten(-2)  # [S, K, B, L d]
-        return likelihood.head(hidden + F.linear(z, _side_by_side(likelihood.from_latent)))
-
-
-def _side_by_side(linears: nn.ModuleDict) -> Tensor:
-    """The weights of linear maps of several things to one, as one map of all side by side."""
-    return torch.cat([cast(Tensor, linear.weight) for linear in linears.values()], dim=1)
+        return likelihood.head(hidden + F.linear(z, weight))
 
 
 def _outputs(networks: Sequence[LocationAndScale], given: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,9 +253,10 @@ def _normalised(posteriors: Sequence[BatchNormDiagNormal], loc: Tensor) -> Tenso
         return loc
     means = [cast(Tensor, n.running_mean) for n in norms]
     variances = [cast(Tensor, n.running_var) for n in norms]
+    momentum = cast(float, norms[0].momentum)
     mean, var = torch.cat(means), torch.cat(variances)
     flat = loc.transpose(0, 1).flatten(1)  # [B, L d]
-    flat = F.batch_norm(flat, mean, var, training=training, momentum=0.1)
+    flat = F.batch_norm(flat, mean, var, training=training, momentum=momentum)
     if training:
         sizes = [len(m) for m in means]
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,15 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from primo_pyro.analysis.absence import compare_rows
-from primo_pyro.analysis.certificates import LEVELS, Certificate, Harm, promises_kept
-from primo_pyro.analysis.guarantees import conformal_quantiles, effective_rows, learn_then_test
+from primo_pyro.analysis.certificates import (
+    LEVELS,
+    Certificate,
+    Harm,
+    Reached,
+    promises_kept,
+    promises_reached,
+)
+from primo_pyro.analysis.guarantees import effective_rows, learn_then_test
 
 __all__ = ["kept_promises", "selective_absence", "simulated_promises", "simulated_rows", "skipped_by_score"]
 
@@ -96,6 +104,8 @@ def simulated_promises(
         the confidence.
     """
     random = np.random.default_rng(random_state)
+    promised: dict[str, Any] = {"coverage": coverage, "rate": rate, "confidence": confidence}
+    promised["false_discovery"] = false_discovery
     population, _ = simulated_rows(POPULATION, random)
     order = np.argsort(population.scores["impact"])
     score, harmed = population.scores["impact"][order], np.cumsum(population.harm("flip")[order])
@@ -103,44 +113,17 @@ def simulated_promises(
     for n in rows:
         for _ in range(repeats):
             calibration, new = simulated_rows(n, random)[0], simulated_rows(BATCH, random)[0]
-            found = promises_of(calibration, new, coverage, rate, false_discovery)
+            found = promises_reached(calibration, new, **promised)
             skip = calibration.skips(score[:1], "flip", rate, confidence)
             up_to = int(np.searchsorted(score, skip.threshold[0], side="right"))
             kept = up_to == 0 or harmed[up_to - 1] / up_to <= rate
-            found["harm among the skipped"] = confidence, float(kept), up_to / len(score)
-            lines += [(n, name, *values) for name, values in found.items()]
-    frame = pd.DataFrame(lines, columns=["rows", "guarantee", "promised", "reached", "size"])
+            sure = Reached("harm among the skipped", confidence, float(kept), up_to / len(score), True)
+            every = [sure if one.guarantee == sure.guarantee else one for one in found]
+            lines += [{"rows": n} | asdict(one) for one in every]
+    frame = pd.DataFrame(lines).drop(columns="at_least")
     table = frame.groupby(["rows", "guarantee"], sort=False)
     errors = table["reached"].std(ddof=1) / np.sqrt(repeats)
     return table.mean().assign(error=errors).reset_index()
-
-
-def promises_of(
-    calibration: Certificate,
-    new: Certificate,
-    coverage: float,
-    rate: float,
-    false_discovery: float,
-    new_weights: np.ndarray | None = None,
-) -> dict[str, tuple[float, float, float]]:
-    """Promised, reached and size of the guarantees that are kept on average, for one set of new rows."""
-    bound = calibration.change_at_most(new.levels, coverage, new_weights=new_weights)
-    found = {"change at most": (coverage, float((new.realised <= bound).mean()), float(bound.mean()))}
-    harm, score = new.harm("flip"), new.scores["impact"]
-    skip = calibration.skips(score, "flip", rate, new_weights=new_weights).skip
-    found["harmful skips among all"] = rate, float((skip & harm).mean()), float(skip.mean())
-    if calibration.labels is not None and new.labels is not None:
-        own = 1 - calibration.before[np.arange(len(calibration)), calibration.labels]
-        t = conformal_quantiles(
-            own, coverage, calibration.weights, 1.0 if new_weights is None else new_weights
-        )
-        sets = 1 - new.before <= np.broadcast_to(t, len(new))[:, None]
-        among = float(sets[np.arange(len(new)), new.labels].mean())
-        found["label sets"] = coverage, among, float(sets.sum(1).mean())
-    skip = calibration.skips(score, "flip", false_discovery=false_discovery, new_weights=new_weights).skip
-    among = float((skip & harm).sum() / max(int(skip.sum()), 1))
-    found["false discoveries"] = false_discovery, among, float(skip.mean())
-    return found
 
 
 def selective_absence(
@@ -180,11 +163,13 @@ def selective_absence(
         weights, new_weights = model.weights(known[~absent]), model.weights(known[absent])
         for version, w, new_w in (("unweighted", None, None), ("weighted", weights, new_weights)):
             calibration.weights = w
-            found = promises_of(calibration, new, coverage, rate, 0.1, new_w)
+            found = promises_reached(calibration, new, coverage=coverage, rate=rate, new_weights=new_w)
             n = float(len(calibration)) if w is None else effective_rows(w)
-            lines += [(name, version, *values, n) for name, values in found.items()]
-    columns = ["guarantee", "version", "promised", "reached", "size", "effective"]
-    table = pd.DataFrame(lines, columns=columns).groupby(["guarantee", "version"], sort=False)
+            # Harm among the skipped is promised of a calibration set, and not of one batch of rows.
+            means = [one for one in found if one.guarantee != "harm among the skipped"]
+            lines += [asdict(one) | {"version": version, "effective": n} for one in means]
+    frame = pd.DataFrame(lines).drop(columns="at_least")
+    table = frame.groupby(["guarantee", "version"], sort=False)
     errors = table["reached"].std(ddof=1) / np.sqrt(repeats)
     return table.mean().assign(error=errors).reset_index()
 

@@ -32,13 +32,11 @@ def promises(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> from matplotlib.figure import Figure
     >>> table = pd.DataFrame({"guarantee": ["change at most"], "promised": [0.9], "reached": [0.91],
-    ...                       "error": [0.01], "kept": [0.5]})
+    ...                       "error": [0.01], "at_least": [True]})
     >>> promises(table, ax=Figure().subplots()).get_xlabel()
     'Share of rows'
     """
-    # Harm is promised to be at most a share; all else, to be at least one.
-    harm = table["guarantee"].str.contains("harm|false").to_numpy()
-    off = np.where(harm, table["reached"] - table["promised"], table["promised"] - table["reached"])
+    off = np.where(table["at_least"], 1, -1) * (table["promised"] - table["reached"])
     broken = off > 2 * table["error"].to_numpy()
     title = f"{(~broken).sum()} of {len(table)} promises kept within two standard errors"
     ax = titled_axes(ax, title, "Share of rows", "")
