@@ -115,7 +115,7 @@ p, figcaption { max-width: 46rem }
 img { max-width: 100%; height: auto }
 figure { margin: 0 }
 figcaption { font-size: .95rem }
-.scroll { overflow-x: auto; max-width: 100% }
+.scroll { overflow-x: auto; max-width: 100%; margin-top: 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top }
 thead th { font-weight: 600; vertical-align: bottom }

@@ -127,7 +127,7 @@ def decision_curve(curves: pd.DataFrame, modality: str = "the modality", ax: Axe
     >>> from primo_pyro.analysis.decisions import decision_curves
     >>> curves = decision_curves([0, 1], np.full((2, 2), 0.5), np.eye(2), np.ones((2, 1)), thresholds=[0.2])
     >>> decision_curve(curves, "blood gas", ax=Figure().subplots()).get_title(loc="left")
-    'Acting from a risk of 20%: 8 blood gas tests for one more net true positive'
+    'Acting from a risk of 20%: revealing blood gas in 8 rows brings one more net true positive'
     """
     gained = curves[(curves["policy"] == "with") & np.isfinite(curves["tests_per_true_positive"])]
     title = f"{modality} adds no net benefit".capitalize()
@@ -135,8 +135,8 @@ def decision_curve(curves: pd.DataFrame, modality: str = "the modality", ax: Axe
         best = gained.loc[gained["gain"].idxmax()]
         tests = best["tests_per_true_positive"]
         title = (
-            f"Acting from a risk of {best['threshold']:.0%}: {tests:.0f} {modality} tests for one more net "
-            "true positive"
+            f"Acting from a risk of {best['threshold']:.0%}: revealing {modality} in {tests:.0f} rows brings "
+            "one more net true positive"
         )
     ax = titled_axes(ax, title, "Risk from which one acts (threshold)", "Net benefit (per row)")
     for policy, (colour, line) in POLICIES.items():
@@ -179,14 +179,14 @@ def risk_draws(
     --------
     >>> from matplotlib.figure import Figure
     >>> risk_draws([0.1, 0.1, 0.3, 0.1], 0.2, ax=Figure().subplots()).get_title(loc="left")
-    'Risk 15% now; crosses 20% in 25% of draws'
+    'Risk 15% now; 25% of draws cross 20%'
     """
     draws = np.asarray(draws, float)
     now = draws.mean()
     title = f"Risk {now:.0%} now"
     if threshold is not None:
         crossed = ((draws >= threshold) != (now >= threshold)).mean()
-        title += f"; crosses {threshold:.0%} in {crossed:.0%} of draws"
+        title += f"; {crossed:.0%} of draws cross {threshold:.0%}"
     ax = titled_axes(ax, title, f"Risk of {event} once revealed", "Share of draws")
     sns.histplot(x=draws, bins=np.linspace(0, 1, 26), stat="proportion", color=GREY, ax=ax)
     for value, colour, line, name in (
@@ -197,5 +197,6 @@ def risk_draws(
         if value is not None:
             ax.axvline(value, color=colour, linestyle=line, label=name)
     ax.set(xlim=(0, 1), xlabel=f"Risk of {event} once revealed", ylabel="Share of draws")
+    ax.set_ylim(top=1.5 * ax.get_ylim()[1])  # room for the legend above the bars
     ax.legend(frameon=False)
     return ax
