@@ -47,6 +47,7 @@ ROOMS = {
     "processes": ("several processes that train as one", "green"),
     "lifecycle": ("fitted whole, or not fitted", "green"),
     "checkpoints": ("that know their training", "green"),
+    "divergence": ("where training stops being finite", "green"),
     "model_files": ("the files of a saved model", "grey"),
     "saved_values": ("values that JSON does not know", "grey"),
     "modalities": ("rows: values and presence of each modality", "grey"),

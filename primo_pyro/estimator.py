@@ -290,7 +290,7 @@ class NetworkEstimator(ModalityEstimator):
     max_epochs: int = Schedule.max_epochs
     batch_size: int | None = Schedule.batch_size
     learning_rate: float = Schedule.learning_rate
-    weight_decay: float = Schedule.weight_decay
+    weight_decay: float | None = Schedule.weight_decay
     clip_norm: float = Schedule.clip_norm
     patience: int | None = Schedule.patience
     averaging: float = Schedule.averaging

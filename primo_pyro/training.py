@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from primo_pyro.checkpoints import damaged, fingerprint, read_checkpoint, remove_checkpoint, write_checkpoint
-from primo_pyro.errors import PrimoError, TrainingError
+from primo_pyro.divergence import diverged, require_finite, require_finite_scores, told_of_divergence
 from primo_pyro.locks import one_at_a_time
 from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import AnyOf, OneOf, Range, Real, Whole, as_python, check_parameters
@@ -30,7 +30,7 @@ from primo_pyro.processes import Processes
 from primo_pyro.program.loss import Loss, LossParts
 from primo_pyro.rows import shuffled
 
-__all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train"]
+__all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train", "weight_decay_for"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Schedule:
     steps, fewer at first; with 0, those of the last step. Kept is the latest epoch whose validation loss is
     not above the smallest one by more than a standard error of the difference, row by row: what few rows
     cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
-    Without a ``batch_size`` it is that of `batch_size_for`.
+    Without a ``batch_size`` it is that of `batch_size_for`; without a ``weight_decay`` that of
+    `weight_decay_for`. A loss may name parameters that do not decay, see `primo_pyro.program.loss.Loss`.
 
     Raises
     ------
@@ -61,7 +62,7 @@ class Schedule:
     max_epochs: int = 60
     batch_size: int | None = None
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
+    weight_decay: float | None = None
     clip_norm: float = 5.0
     patience: int | None = 15
     averaging: float = 0.99
@@ -70,7 +71,7 @@ class Schedule:
         "max_epochs": Whole(0),  # none: the networks as they were drawn
         "batch_size": AnyOf(OneOf(None), Whole(1)),
         "learning_rate": Real(0, above=True),
-        "weight_decay": Real(0),
+        "weight_decay": AnyOf(OneOf(None), Real(0)),
         "clip_norm": Real(0, math.inf, above=True),
         "patience": AnyOf(OneOf(None), Whole(1)),
         "averaging": Real(0, 1, below=True),
@@ -95,6 +96,18 @@ def batch_size_for(rows: int) -> int:
     [16, 32, 128, 512, 512]
     """
     return int(2 ** np.clip(round(math.log2(max(rows, 1) / 64)), 4, 9))
+
+
+def weight_decay_for(rows: int) -> float:
+    """Weight decay where none is given: 1000 / N for N training rows, at most 5.
+
+    What a prior of the weights counts beside the mean loss of N rows is inversely proportional to N: without
+    it, networks on few rows are sure of what they cannot know, and with as much on many rows they learn less.
+
+    >>> [weight_decay_for(rows) for rows in (100, 500, 10_000)]
+    [5.0, 2.0, 0.1]
+    """
+    return min(5.0, 1000 / max(rows, 1))
 
 
 @dataclass
@@ -225,7 +238,7 @@ def _train(
     device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
     counts = None if weights is None else torch.as_tensor(weights, dtype=torch.float, device=device)
-    optimiser = torch.optim.AdamW(loss.parameters(), weight_decay=schedule.weight_decay, fused=True)
+    optimiser = _optimiser(loss, schedule, len(x))
     average = Average(loss, schedule.averaging)
     state = State()
     identity: dict[str, str] = {}
@@ -253,15 +266,15 @@ def _train(
         while state.epoch < schedule.max_epochs and not _has_stopped(state, schedule):
             # Seeded per epoch, so that a resumed run needs no state of any generator.
             torch.manual_seed(int(np.random.SeedSequence([seed, state.epoch]).generate_state(1)[0]))
-            with _told_of_divergence(loss, schedule, state.epoch + 1):
+            with told_of_divergence(loss, schedule, state.epoch + 1):
                 row = _run_epoch(loss, average, x, labels, counts, optimiser, schedule, warm_up, state.epoch)
-                _require_finite(loss, schedule, state.epoch + 1)
+                require_finite(loss, schedule, state.epoch + 1)
             state.epoch += 1
             processes.share_statistics(loss)
             with average.in_place():
-                with _told_of_divergence(loss, schedule, state.epoch):
+                with told_of_divergence(loss, schedule, state.epoch):
                     row, scores = processes.agree((row, score() if score else {}))
-                _require_finite_scores(scores, schedule, state.epoch)
+                require_finite_scores(scores, schedule, state.epoch)
                 if _is_as_good(state, scores.get("val_log_loss")):
                     state.kept_epoch = state.epoch
                     state.kept_parameters = copy.deepcopy(loss.state_dict())
@@ -280,6 +293,15 @@ def _train(
     if checkpoint is not None and processes.rank == 0:
         remove_checkpoint(checkpoint)
     return pd.DataFrame(state.history)
+
+
+def _optimiser(loss: nn.Module, schedule: Schedule, rows: int) -> torch.optim.AdamW:
+    decay = weight_decay_for(rows) if schedule.weight_decay is None else schedule.weight_decay
+    spared = list(getattr(loss, "undecayed", ()))
+    known = {id(p) for p in spared}
+    decayed = [p for p in loss.parameters() if id(p) not in known]
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": spared, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def _run_epoch(
@@ -315,7 +337,7 @@ def _run_epoch(
         parts = {"loss": mean_loss.detach(), **reader.parts, **terms}
         if not torch.isfinite(mean_loss):
             broken = [name for name, value in parts.items() if name != "loss" and not torch.isfinite(value)]
-            raise _diverged(
+            raise diverged(
                 f"The loss became {mean_loss.item()} in epoch {epoch + 1}, step {step + 1} "
                 f"(not finite: {', '.join(broken) or 'the sum alone'})",
                 schedule,
@@ -347,66 +369,6 @@ def _is_as_good(state: State, losses: float | np.ndarray | None) -> bool:
 def _has_stopped(state: State, schedule: Schedule) -> bool:
     waited = state.epoch - state.kept_epoch
     return schedule.patience is not None and state.epoch > 0 and waited >= schedule.patience
-
-
-# --- Divergence ------------------------------------------------------------------------------------------
-
-
-def _diverged(what: str, schedule: Schedule) -> TrainingError:
-    return TrainingError(
-        f"{what}; expected finite numbers. Lower learning_rate (now {schedule.learning_rate:g}) or clip_norm "
-        f"(now {schedule.clip_norm:g}), and look for extreme values in the inputs."
-    )
-
-
-def _broken_parameters(loss: nn.Module) -> list[str]:
-    """Names of the parameters that hold NaN or infinity."""
-    named = list(loss.named_parameters())
-    # A sum is finite where all is; one that is not may have overflowed, and is looked at entry by entry.
-    sums = torch.stack([p.detach().sum(dtype=torch.float64) for _, p in named])
-    if torch.isfinite(sums).all():
-        return []
-    return [name for name, p in named if not torch.isfinite(p.detach()).all()]
-
-
-def _require_finite(loss: nn.Module, schedule: Schedule, epoch: int) -> None:
-    """After the steps of an epoch: the loss of the last one says nothing of what it has led to."""
-    if broken := _broken_parameters(loss):
-        raise _diverged(
-            f"Parameters became NaN or infinite in epoch {epoch} ({', '.join(broken[:3])})", schedule
-        )
-
-
-def _require_finite_scores(scores: Mapping[str, float | np.ndarray], schedule: Schedule, epoch: int) -> None:
-    for name, values in scores.items():
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise _diverged(
-                f"{name} became NaN or infinite after epoch {epoch}, in {bad} of {np.size(values)} rows",
-                schedule,
-            )
-
-
-# How torch, Pyro and SciPy speak of numbers that are not finite.
-OF_NUMBERS = ("invalid values", "NaN", "nan", "infinit", "singular", "not positive", "underflow", "overflow")
-
-
-@contextmanager
-def _told_of_divergence(loss: nn.Module, schedule: Schedule, epoch: int) -> Iterator[None]:
-    """Errors that libraries raise at numbers that are not finite, as one of ours."""
-    try:
-        yield
-    except TrainingError:
-        raise
-    except (ValueError, RuntimeError, ArithmeticError) as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        broken = _broken_parameters(loss)
-        if isinstance(error, PrimoError) or not (broken or any(word in str(error) for word in OF_NUMBERS)):
-            raise
-        names = ", ".join(broken[:3]) or "no parameter"
-        raise _diverged(
-            f"Training diverged in epoch {epoch} ({said:.200}; not finite: {names})", schedule
-        ) from error
 
 
 # --- Checkpoints -----------------------------------------------------------------------------------------

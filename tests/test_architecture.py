@@ -36,6 +36,7 @@ FLOORS = (
         "distributions": ["program.distributions"],
         "lifecycle": ["lifecycle"],
         "checkpoints": ["checkpoints"],
+        "divergence": ["divergence"],
     },
     {"priors": ["program.priors"]},
     {"conditionals": ["program.conditionals"]},

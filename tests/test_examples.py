@@ -2,19 +2,18 @@
 
 import ast
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from primo_pyro.studies.dataset_figures import DATA_SETS
+from primo_pyro.studies.dataset_figures import DATA_SETS, mimic3_needs_demo
 from primo_pyro.studies.methods import FREQUENCIES, METHODS, NEVER_DROPPED
 from primo_pyro.studies.protocols import XOR
 from primo_pyro.studies.runner import chosen_methods, make_parser
 from primo_pyro.studies.sequences import POLICIES
+from tests.scripts import run_script
 
 EXAMPLES, BENCHMARKS = (Path(__file__).parents[1] / folder for folder in ("examples", "benchmarks"))
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -170,13 +169,12 @@ def test_docstring_is_a_sentence_and_a_command_line(script):
 
 
 # Tests have few rows, and their estimators say so.
-FEW_ROWS = ("-W", "ignore:Too few validation rows", "-W", "ignore:Few rows have")
+FEW_ROWS = ("Too few validation rows", "Few rows have")
 
 
 def python(name, flags, data):
-    command = [sys.executable, "-W", "error", *FEW_ROWS, str(EXAMPLES / name), *map(str, flags)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PRIMO_DATA": str(data)}
-    return subprocess.run(command, capture_output=True, text=True, env=env)
+    mimic3_needs_demo.cache_clear()  # asked once a process, as a script is
+    return run_script(EXAMPLES / name, flags, FEW_ROWS, {"PRIMO_DATA": str(data)})
 
 
 def test_methods_are_a_set_or_names_and_primo(capsys):

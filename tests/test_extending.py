@@ -3,14 +3,14 @@
 import ast
 import importlib
 import io
-import os
 import re
 import subprocess
-import sys
 import tokenize
 from pathlib import Path
 
 import pytest
+
+from tests.scripts import run_script
 
 FOLDER = Path(__file__).parents[1] / "examples" / "extending"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -23,7 +23,7 @@ MARKERS = ("# --- The extension ", "# --- Data, and a check against what is know
 # that 0.9 is three of them from chance.
 SMALL = ("--rows", "1500", "--epochs", "10", "--tolerance", "0.9")
 # What the package says of a training that was stopped too early.
-STOPPED_EARLY = ("-W", "ignore:The latent of", "-W", "ignore:V hardly falls")
+STOPPED_EARLY = ("The latent of", "V hardly falls")
 
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 
@@ -56,8 +56,7 @@ def code_lines(text: str) -> int:
 
 
 def run(script: Path, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "error", *STOPPED_EARLY, str(script), *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return run_script(script, flags, STOPPED_EARLY)
 
 
 def test_lines_of_code_are_counted():

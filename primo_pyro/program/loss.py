@@ -128,6 +128,9 @@ class Loss(nn.Module):
         Factor of all terms but the label's likelihood; `primo_pyro.training.train` raises it in a warm-up.
     parts
         Those of the last call by name, means per row.
+    undecayed
+        Parameters of the likelihood, which weight decay leaves alone: how much a draw of z moves the label is
+        what gives V its size.
 
     Examples
     --------
@@ -147,6 +150,13 @@ class Loss(nn.Module):
         self.training_model = TrainingModel(model, objective)
         self.strength = 1.0
         self.parts: dict[str, Tensor] = {}
+
+    @property
+    def undecayed(self) -> list[nn.Parameter]:
+        likelihood = getattr(
+            self.training_model.model, "likelihood", None
+        )  # a story of one's own has other parts
+        return list(likelihood.parameters()) if isinstance(likelihood, nn.Module) else []
 
     def forward(self, x: Modalities | Representations, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """The loss of a batch; ``weights`` ``[B]`` are what each row counts."""
