@@ -13,7 +13,7 @@ import yaml
 __all__ = ["NOTE", "needs_of", "pages_without_data", "setup"]
 
 LIMIT = 300  # seconds, with a download where there is one
-NOTE = ":::{note}\nThis page was built without its data ({needs}), so the outputs of its code are left out.\n:::\n"
+NOTE = ":::{note}\nThis page was built without its data ({needs}): outputs of its code are left out.\n:::\n"
 
 
 def front_matter(text: str) -> dict[str, object]:
