@@ -1,8 +1,8 @@
 """Every Python block of README and of pages that the site's build does not run is run here, on few real rows.
 
 What is written as ``{code-cell}`` runs in the build. A block in plain ``python`` fences needs an entry in
-`PREPARED`: for each block of its page the names that it finds. Paths such as ``/models/`` lead into a folder of
-the test.
+`PREPARED`: for each block of its page the names that it finds. Paths such as ``/models/`` lead into
+a folder of the test.
 """
 
 from __future__ import annotations
