@@ -285,7 +285,7 @@ class ImpactQuestions(ModalityEstimator):
             as they are), ``information_gain`` in nats, ``expected_change`` (after `calibrate_impact`),
             ``cost``, and
             ``change_per_cost``, by which they are ordered: ``expected_change``, or ``impact`` without
-            calibration, over the cost.
+            calibration, over the cost. Ties are ordered by ``impact`` over the cost.
 
         Raises
         ------

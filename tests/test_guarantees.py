@@ -291,6 +291,11 @@ def test_what_cannot_be_promised_is_said():
     assert (sure.skip.any(), sure.needed) == (False, 45)
     hopeless = certificate(300, flip=np.ones(300, bool)).skips(np.zeros(3), confidence=0.9)
     assert (hopeless.skip.any(), hopeless.needed) == (False, 0)
+    score = np.linspace(0, 0.5, 216)  # one harmed row among the lowest ends the test at its first threshold
+    unlucky = certificate(216, flip=np.arange(216) == 0, scores={"impact": score})
+    found = unlucky.skips(np.zeros(3), confidence=0.9)
+    assert not found.skip.any()
+    assert found.needed > 216
     assert certificate(5, flip=np.zeros(5, bool)).skips(np.zeros(3), false_discovery=0.1).needed == 9
     with pytest.raises(CertificateError, match="one of them"):
         few.skips(np.zeros(3), confidence=0.9, false_discovery=0.1)

@@ -3,10 +3,12 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from primo_pyro import Modalities, PrimoClassifier, primo
+from primo_pyro.analysis.acquisition import rank_acquisitions
 from primo_pyro.analysis.calibration import impact_calibration
 from primo_pyro.analysis.impact import impact_bounds, impact_frame, uncertainty
 from primo_pyro.data import make_xor
@@ -156,6 +158,14 @@ def test_acquisitions_are_ranked_by_change_per_cost(two_optional):
     np.testing.assert_allclose(ranked["change_per_cost"], ranked["impact"] / ranked["cost"])
     b = ranked.query("modality == 'b'")
     np.testing.assert_allclose(b["cost"], np.linspace(1, 3, 20)[b["row"]])
+
+
+def test_rows_that_are_expected_to_change_alike_are_ranked_by_their_impact():
+    impact = pd.DataFrame(
+        {"impact": [0.1, 0.3, 0.2], "information_gain": 0.0, "expected_change": [0.2, 0.2, 0.4]}
+    )
+    ranked = rank_acquisitions({("gas",): np.arange(3)}, {("gas",): impact}, None, rows=3)
+    assert ranked["row"].tolist() == [2, 1, 0]
 
 
 @pytest.mark.parametrize("costs", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": [1.0, 2.0]}])

@@ -282,7 +282,9 @@ def rank_acquisitions(
         part.insert(1, "modality", " + ".join(names))
         parts.append(part)
     ranked = pd.concat(parts, ignore_index=True)
-    return ranked.sort_values("change_per_cost", ascending=False, kind="stable", ignore_index=True)
+    # A calibration has steps, on which many rows are expected to change alike: V then decides.
+    order = np.lexsort((-ranked["impact"] / ranked["cost"], -ranked["change_per_cost"]))
+    return ranked.take(order).reset_index(drop=True)
 
 
 def costs_of(modality: str, costs: Mapping[str, ArrayLike] | None, rows: int) -> np.ndarray:

@@ -266,18 +266,18 @@ class Certificate:
         harmed: np.ndarray | None = None,
         score: np.ndarray | None = None,
     ) -> int:
-        """Rows with which the promise could be made, harm going on as it was among those least at risk."""
+        """Rows with which the promise could be made, harm going on as it was among those least at risk.
+
+        Thresholds are tested from the smallest on, so that all hangs on the first that has rows enough.
+        """
         if confidence is None or harmed is None or score is None:
             return max(rows_needed(rate), len(self) + 1) if len(self) < rows_needed(rate) else 0
         order = np.argsort(score, kind="stable")
         count = np.arange(1, len(order) + 1)
-        ends = np.append(np.diff(score[order]) > 0, True) & (count >= min(len(order), rows_needed(rate)))
-        if not ends.any():
-            return rows_needed(rate, confidence)
-        shares = np.cumsum(harmed[order])[ends] / count[ends]
-        best = int(shares.argmin())
-        among = rows_needed(rate, confidence, float(shares[best]))
-        return int(np.ceil(among * len(order) / count[ends][best]))
+        enough = min(len(order), rows_needed(rate, confidence))
+        first = np.argmax(np.append(np.diff(score[order]) > 0, True) & (count >= enough))
+        among = rows_needed(rate, confidence, float(harmed[order][: first + 1].mean()))
+        return max(int(np.ceil(among * len(order) / count[first])), len(self) + 1) if among else 0
 
 
 @dataclass(frozen=True)
