@@ -1,0 +1,99 @@
+"""Settings of the site: `make docs` builds it into build/site. Warnings are errors there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+import matplotlib.font_manager  # noqa: F401  # builds its cache now, or says so in the first page that draws
+from pages_with_data import pages_without_data
+
+from primo_pyro import __version__
+
+HERE = Path(__file__).parent
+# What the pages' own processes inherit: one thread each, and no progress bar in the output of a cell.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+project = "primo_pyro"
+author = "the authors of primo_pyro"
+copyright = "the authors of primo_pyro, Apache 2.0"
+release = version = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "docstrings",
+    "glossary_terms",
+    "llms",
+    "pages_with_data",
+    "source_pages",
+]
+exclude_patterns = ["_ext", "_static", "images"]
+
+# --- Pages ---------------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4  # page.md#title, as in the repository
+nb_execution_mode = "force"
+nb_execution_in_temp = True  # pages may write files
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180  # seconds a cell
+nb_execution_excludepatterns = pages_without_data(HERE)
+nb_merge_streams = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+# Toctrees take whole folders, and a folder may be empty. (The warning has no name to suppress it by.)
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "toctree glob" not in record.msg)
+nitpicky = True
+# Types of other libraries: their inventories are on the network, and a build needs none.
+nitpick_ignore_regex = [("py:.*", r"(?!primo_pyro\.).*")]
+
+# --- API from docstrings -------------------------------------------------------------------------------
+
+default_role = "py:obj"
+autodoc_default_options = {"members": True, "inherited-members": "BaseEstimator,Module"}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autosummary_generate = False  # the pages of docs/reference name what they have
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+python_maximum_signature_line_length = 88
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+# --- Looks ---------------------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "primo_pyro"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = True  # llms.txt names the pages' text
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "primo_pyro"},
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "back_to_top_button": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
