@@ -58,7 +58,7 @@ def run(*command: object, **settings: object) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """Sdist, and the wheel that is built from it, of the files that git would take: nothing of a build before."""
+    """Sdist, and the wheel that is built from it, of the files that git would take."""
     folder = tmp_path_factory.mktemp("release")
     files = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).split("\0")
     for name in filter(None, files):
