@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 # What the pages' own processes inherit: one thread each, and no progress bar in the output of a cell.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # Pyro looks for the notebook's widgets
 
 project = "primo_pyro"
 author = "the authors of primo_pyro"
