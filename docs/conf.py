@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -19,6 +20,12 @@ HERE = Path(__file__).parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # Pyro looks for the notebook's widgets
+# A profile of their own, so that nobody's start-up files run in them; an unencrypted local port is no news.
+ipython = tempfile.TemporaryDirectory()
+profile = Path(ipython.name, "profile_default")
+profile.mkdir()
+profile.joinpath("ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40")
+os.environ["IPYTHONDIR"] = ipython.name
 
 project = "primo_pyro"
 author = "the authors of primo_pyro"
@@ -69,6 +76,7 @@ autodoc_default_options = {"members": True, "inherited-members": "BaseEstimator,
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "RowsLike", "Blocks", "RandomState", "AnyPath")}
 autodoc_preserve_defaults = True
 autosummary_generate = False  # the pages of docs/reference name what they have
 napoleon_google_docstring = False
@@ -98,3 +106,13 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+
+def keep_spreads(app, docname: str, source: list[str]) -> None:
+    """In tables, a number and its spread stay on one line."""
+    lines = source[0].split("\n")
+    source[0] = "\n".join(line.replace(" ± ", "\u00a0±\u00a0") if line[:1] == "|" else line for line in lines)
+
+
+def setup(app) -> None:
+    app.connect("source-read", keep_spreads)

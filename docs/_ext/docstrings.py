@@ -11,6 +11,7 @@ __all__ = ["NOT_FOR_USERS", "formulas", "setup"]
 
 # What scikit-learn puts on every estimator, and what serves the package alone.
 NOT_FOR_USERS = re.compile(r"get_metadata_routing|parameter_ranges|takes_stored|set_\w+_request")
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 LIST_OR_DIRECTIVE = ("* ", "- ", ".. ", "#. ")
 
 
@@ -44,6 +45,12 @@ def process(app, what: str, name: str, obj: object, options: object, lines: list
     lines[:] = formulas(lines)
 
 
+def signature(app, what, name, obj, options, signature: str | None, returned: str | None):
+    """Names of types instead of what they stand for; in unions Sphinx writes its own class around them."""
+    texts = [text and ALIAS.sub(r"\1", text) for text in (signature, returned)]
+    return tuple(texts)
+
+
 def skip(app, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
     return True if NOT_FOR_USERS.fullmatch(name) else None
 
@@ -62,6 +69,7 @@ def existing(app, env, node, contnode) -> nodes.Node | None:
 
 def setup(app):
     app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
     app.connect("missing-reference", existing)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from primo_pyro import data
+
 __all__ = ["NOTE", "needs_of", "pages_without_data", "setup"]
 
 LIMIT = 300  # seconds, with a download where there is one
@@ -41,6 +43,8 @@ def why_not(name: str) -> str | None:
     In a process of its own, since a download that hangs must end.
     """
     loader = name if name.startswith("load_") else f"load_{name}"
+    if loader not in data.__all__:
+        raise ValueError(f"A page says `needs: {name}`; expected a name NAME of primo_pyro.data.load_NAME.")
     code = f"from primo_pyro import data; data.{loader}()"
     try:
         run = subprocess.run(
@@ -48,8 +52,6 @@ def why_not(name: str) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"not loaded within {LIMIT} s"
-    if "has no attribute" in run.stderr:
-        raise ValueError(f"A page says `needs: {name}`; expected a name NAME of primo_pyro.data.load_NAME.")
     return run.stderr.strip().splitlines()[-1] if run.returncode else None
 
 

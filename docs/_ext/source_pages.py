@@ -24,11 +24,10 @@ def replace_links(app, doctree: nodes.document) -> None:
     docname = env.current_document.docname
     links = [node for node in doctree.findall(nodes.Element) if node.get("reftype") == "myst"]
     for node in links:
-        target = Path(env.relfn2path(node["reftarget"].partition("#")[0], docname)[1]).resolve()
-        if (
-            node.get("refdomain") == "doc"
-        ):  # a Markdown file, without its suffix; of the repository if absolute
+        if node.get("refdomain") == "doc":  # Markdown, without its suffix; absolute where it is no page
             target = Path(node["reftarget"]).with_suffix(".md")
+        else:
+            target = Path(env.relfn2path(node["reftarget"].partition("#")[0], docname)[1]).resolve()
         if not target.is_relative_to(ROOT) or target.is_relative_to(env.srcdir):
             continue
         if target.is_dir() or (target.is_file() and target.suffix in LEXERS) or target.name == "Makefile":
