@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 # What the pages' own processes inherit: one thread each, and no progress bar in the output of a cell.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # Pyro looks for the notebook's widgets
 # A profile of their own, so that nobody's start-up files run in them; an unencrypted local port is no news.
 ipython = tempfile.TemporaryDirectory()
 profile = Path(ipython.name, "profile_default")

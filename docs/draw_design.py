@@ -44,6 +44,7 @@ ROOMS = {
     "parameters": ("what constructor parameters may be", "grey"),
     "locks": ("one thread at a time in Pyro", "grey"),
     "files": ("files that are old or new, never half", "grey"),
+    "progress": ("progress bars", "green"),
     "processes": ("several processes that train as one", "green"),
     "lifecycle": ("fitted whole, or not fitted", "green"),
     "checkpoints": ("that know their training", "green"),
@@ -150,6 +151,8 @@ class Code:
 
 
 def _room(path: str) -> str:
+    if path == "__main__.py":  # the command line under another name
+        return "cli"
     return FRONT if path == "__init__.py" else path.partition("/")[0].removesuffix(".py")
 
 

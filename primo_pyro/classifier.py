@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -136,6 +136,15 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     def _predicted_columns(self, x: RowsLike) -> pd.DataFrame:
         columns = [f"p_{name}" for name in self.classes_]
         return pd.DataFrame(self.predict_proba(x), columns=columns)
+
+    def _labelled_predictions(
+        self, x: Modalities, num_samples: int | None
+    ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, Sequence[object]]]]:
+        arrays, last = super()._labelled_predictions(x, num_samples)
+        if arrays["prediction"].shape[-1] == len(self.classes_):  # an outcome of your own may predict else
+            kind = "class" if isinstance(self.labels_, ClassLabels) else "label"
+            last["prediction"] = kind, self.classes_.tolist()
+        return arrays, last
 
     # --- Plausible labels --------------------------------------------------------------------------------
 

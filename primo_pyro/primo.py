@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from primo_pyro.analysis.labelled_draws import labelled_draws
 from primo_pyro.door import align_labels
 from primo_pyro.ensemble import VALIDATION_SAMPLES, EnsembleEstimator
 from primo_pyro.errors import LabelError, ModalityError
@@ -44,6 +45,9 @@ from primo_pyro.program.outcomes import Outcome
 from primo_pyro.program.priors import one_latent_each
 from primo_pyro.questions import Asked
 from primo_pyro.rows import by_chunks
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["PrimoEstimator"]
 
@@ -350,6 +354,32 @@ class PrimoEstimator(Guarantees, EnsembleEstimator):
                 drawn = (torch.as_tensor(p, **like) for p in one._parameters(x, num_samples))
                 parts.append(torch.cat([model.outcome.predict(p) for p in drawn], dim=1).cpu().numpy())
         return np.concatenate(parts)
+
+    def to_xarray(self, x: RowsLike, num_samples: int | None = None) -> Dataset:
+        """Single draws with their names, as an ``xarray.Dataset`` of dimensions ``draw`` and ``row``.
+
+        Rows are called as in the index of ``x``. There is one variable for each latent, ``z_<latent>``, and
+        ``prediction`` with the dimension ``class`` (``label``, where there are several at once); of numbers
+        instead ``location`` and ``scale``, those of the label's normal distribution in its own unit. Draw k
+        of all variables is the same draw. With several members the coordinate ``member`` says whose it is.
+
+        Raises
+        ------
+        PrimoError
+            Where xarray is not installed; it is the extra ``xarray``.
+        """
+        x = self._as_known_rows(x)
+        arrays, last = self._labelled_predictions(x, num_samples)
+        sites = [f"z_{name}" for name in self.model_.latents]
+        parts = list(self._stream(x, sites, num_samples)) if sites else []
+        arrays = arrays | {site: np.concatenate([part[site] for part in parts], axis=1) for site in sites}
+        return labelled_draws(arrays, x.row_labels, last=last, num_members=len(members_of(self.model_)))
+
+    def _labelled_predictions(
+        self, x: Modalities, num_samples: int | None
+    ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, Sequence[object]]]]:
+        """What is predicted under single draws, and what the last dimension of each array holds."""
+        return {"prediction": self.sample_predictions(x, num_samples)}, {}
 
     def _parameters(self, x: Modalities, num_samples: int | None = None) -> Iterator[np.ndarray]:
         """Parameters ``[K, n, P]`` of the label's law under the draws of a few rows at a time."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from primo_pyro.estimator import labelled_rows
 from primo_pyro.labels import NumberLabels
-from primo_pyro.modalities import RowsLike
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.primo import PrimoEstimator
 from primo_pyro.program.outcomes import Normal
 from primo_pyro.rows import by_chunks
@@ -83,6 +85,13 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
 
     def _predicted_columns(self, x: RowsLike) -> pd.DataFrame:
         return pd.DataFrame({"prediction": self.predict(x)})
+
+    def _labelled_predictions(
+        self, x: Modalities, num_samples: int | None
+    ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, Sequence[object]]]]:
+        parameters = torch.as_tensor(np.concatenate([*self._parameters(x, num_samples)], axis=1))
+        location, scale = (t.double().numpy() for t in Normal.location_and_scale(parameters))
+        return {"location": self.labels_.decode(location), "scale": scale * self.label_scale_}, {}
 
     def log_density(self, x: RowsLike, y: ArrayLike) -> np.ndarray:
         """log p(y | x) ``[N]`` of labels ``y``, averaged over the latents, per unit of the label."""

@@ -19,7 +19,6 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from primo_pyro.checkpoints import damaged, fingerprint, read_checkpoint, remove_checkpoint, write_checkpoint
 from primo_pyro.divergence import diverged, require_finite, require_finite_scores, told_of_divergence
@@ -28,6 +27,7 @@ from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import AnyOf, OneOf, Range, Real, Whole, as_python, check_parameters
 from primo_pyro.processes import Processes
 from primo_pyro.program.loss import Loss, LossParts
+from primo_pyro.progress import progress_bar
 from primo_pyro.rows import shuffled
 
 __all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train", "weight_decay_for"]
@@ -252,7 +252,7 @@ def _train(
         state = _resume(checkpoint, identity, loss, average, optimiser)
         processes.require_same({"checkpoints": str(state.epoch)})
 
-    bar = tqdm(total=schedule.max_epochs, initial=state.epoch, disable=not verbose, unit="epoch")
+    bar = progress_bar(total=schedule.max_epochs, initial=state.epoch, shown=bool(verbose), unit="epoch")
     with (
         bar,
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),

@@ -28,6 +28,7 @@ FLOORS = (
         "locks": ["locks"],
         "files": ["files"],
         "processes": ["processes"],
+        "progress": ["progress"],
     },
     {"tables": ["columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
     {
@@ -73,6 +74,7 @@ FLOORS = (
     {"studies": ["studies.*"]},
     {"front": ["primo_pyro"]},
     {"shell": ["cli.*"]},
+    {"main": ["__main__"]},
 )
 # Rooms that may import less than all floors below.
 ONLY = {

@@ -5,6 +5,9 @@ from __future__ import annotations
 import filecmp
 import io
 import re
+import subprocess
+import sys
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -157,6 +160,13 @@ def test_numbers_as_labels(place, tmp_path):
         "report", tmp_path / "model", place / "new.csv", "--label", "days", "--out", tmp_path / "r.html"
     )
     assert "predicts numbers" in message
+
+
+def test_the_version_is_that_of_the_package_however_it_is_started():
+    said = f"primo-pyro {version('primo-pyro')}\n"
+    assert run("--version").stdout == said
+    command = [sys.executable, "-m", "primo_pyro", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == said
 
 
 def test_demo_needs_no_file(monkeypatch, tmp_path):
@@ -382,7 +392,7 @@ def test_rows_that_cannot_calibrate_leave_a_note(place, tmp_path):
 
 
 def test_a_fault_of_the_program_is_one_line_too(monkeypatch, capsys):
-    def broken():
+    def broken(**settings):
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr("primo_pyro.cli.commands.app", broken)

@@ -92,6 +92,8 @@ def unknown_flags(words: list[str], known: set[str]) -> list[str]:
 def faults(words: list[str]) -> list[str]:
     """What of a command does not exist: a target, a script, a module, a command or flags."""
     tool, *rest = words
+    if words[:3] == ["python", "-m", "primo_pyro"]:
+        tool, rest = "primo-pyro", words[3:]
     if tool == "make":
         return [name for name in rest if not re.search(rf"^{re.escape(name)}:", MAKEFILE, re.MULTILINE)]
     if tool == "primo-pyro":

@@ -1,5 +1,7 @@
 """The training loop: exact resume, early stopping, clear stops."""
 
+import sys
+
 import numpy as np
 import pyro
 import pytest
@@ -189,3 +191,14 @@ def test_warm_start_goes_on_where_fit_left_off():
     clf.fit(x, y)
     assert clf.history_["loss"].iloc[0] < loss
     assert not torch.equal(before, parameters(clf)["likelihood.bias"])
+
+
+def test_a_bar_of_the_notebook_is_looked_for_only_where_one_is_shown(monkeypatch, capsys):
+    """In a notebook without widgets the search warns, which a quiet fit must not do."""
+    x, y = rows()
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)  # importing it would fail
+    PrimoClassifier(**SMALL).fit(x, y)
+    assert capsys.readouterr().err == ""
+    monkeypatch.undo()
+    PrimoClassifier(**SMALL, verbose=1).fit(x, y)
+    assert "epoch" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -67,10 +68,26 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"primo-pyro {version('primo-pyro')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 def main() -> None:
     """The console script."""
     try:
-        app()
+        app(prog_name="primo-pyro")  # also where it was started as python -m primo_pyro
     except Exception as error:  # a fault of ours: still one line
         where = f"{type(error).__name__}: {one_line(error)}"
         typer.echo(f"primo-pyro: unexpected {where} This is a fault of the program.", err=True)

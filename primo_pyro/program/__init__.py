@@ -1,8 +1,8 @@
 """The probabilistic program: encoders, conditional distributions, outcomes, model, guide and objective."""
 
 from primo_pyro.program.conditionals import BatchNormDiagNormal, Likelihood
-from primo_pyro.program.distributions import from_noise, kl_divergence, noise_size
-from primo_pyro.program.encoders import GRU, MLP, Encoders, LeNet, Representations, encoder_for
+from primo_pyro.program.distributions import either, from_noise, kl_divergence, noise_size
+from primo_pyro.program.encoders import GRU, MLP, Encoders, LeNet, Representations, encode, encoder_for
 from primo_pyro.program.guide import PrimoGuide
 from primo_pyro.program.loss import Loss, TrainingModel
 from primo_pyro.program.model import PrimoModel
@@ -34,6 +34,8 @@ __all__ = [
     "Representations",
     "Story",
     "TrainingModel",
+    "either",
+    "encode",
     "encoder_for",
     "from_noise",
     "kl_divergence",

@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator
-from tqdm import tqdm
 
 from primo_pyro.analysis.calibration import impact_calibration
 from primo_pyro.analysis.scores import scores
 from primo_pyro.errors import ModalityError, PrimoError, PrimoWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.outcomes import total_variation
+from primo_pyro.progress import progress_bar
 from primo_pyro.studies.methods import IMPACT_RIVALS, METHODS, NEVER_DROPPED, SLOW, Method, settings_of
 from primo_pyro.studies.tasks import Rows, Task
 
@@ -161,7 +161,7 @@ def compare(
     parts: list[pd.DataFrame] = []
     classifiers: Fitted = {}
     left_out: dict[str, str] = {}
-    with tqdm(total=len(seeds) * len(jobs), unit="fit", disable=not progress) as bar:
+    with progress_bar(total=len(seeds) * len(jobs), unit="fit", shown=progress) as bar:
         for seed in seeds:
             fits = {}
             running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(

@@ -27,9 +27,9 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from primo_pyro.errors import PrimoWarning
+from primo_pyro.progress import progress_bar
 from primo_pyro.studies.comparison import mean_table
 from primo_pyro.studies.measures import (
     Answers,
@@ -104,7 +104,7 @@ def several_modalities(
             jobs.append((seed, joblib.delayed(_network_study)(task, seed, of_network)))
     running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(job for _, job in jobs)
     parts: list[pd.DataFrame] = []
-    for (seed, _), lines in zip(jobs, tqdm(running, total=len(jobs), disable=not progress), strict=True):
+    for (seed, _), lines in zip(jobs, progress_bar(running, total=len(jobs), shown=progress), strict=True):
         part = pd.DataFrame(lines, columns=["table", "pattern", "modality", "metric", "value"])
         part.insert(0, "dataset", task.name)
         part.insert(1, "seed", seed)

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
-from tqdm.auto import tqdm
 
 from primo_pyro.analysis.scores import scores
 from primo_pyro.data import Table
 from primo_pyro.errors import PrimoError, PrimoWarning
+from primo_pyro.progress import progress_bar
 from primo_pyro.studies.tables import METHODS, PRIMO, TEST_SHARE, divided
 
 __all__ = [
@@ -227,7 +227,7 @@ def table_suite(
     done = record.jobs()
     jobs = [(t, fold, m) for t in tables for fold in folds for m in methods if (t, fold, m) not in done]
     fits = [_Fit(tables[name], fold, method, settings or {}, changes) for name, fold, method in jobs]
-    finished = tqdm(_in_turn(fits, n_jobs), total=len(jobs), desc="fits", disable=not progress)
+    finished = progress_bar(_in_turn(fits, n_jobs), total=len(jobs), desc="fits", shown=progress)
     for number, lines in finished:
         record.add(jobs[number], lines)
     return record.frame()
