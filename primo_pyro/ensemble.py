@@ -27,7 +27,7 @@ from primo_pyro.estimator import NetworkEstimator
 from primo_pyro.held_out import Rows, folds
 from primo_pyro.members import Members, members_of, seed_of_member
 from primo_pyro.modalities import Modalities
-from primo_pyro.out_of_fold import ALL, out_of_fold_changes
+from primo_pyro.out_of_fold import ALL, PART, out_of_fold_changes
 from primo_pyro.parameters import AnyOf, OneOf, Range, Whole
 from primo_pyro.program.model import PrimoModel
 from primo_pyro.questions import ImpactQuestions
@@ -132,16 +132,19 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
         frames = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnseenPatternWarning)  # nobody has asked yet
-            for about in [(m,) for m in self.optional_] + [self.optional_] * (len(self.optional_) > 1):
-                asked = None if len(about) > 1 else about
+            questions: list[tuple[tuple[str, ...], str, bool]] = [((m,), m, False) for m in self.optional_]
+            if len(self.optional_) > 1:
+                questions += [(self.optional_, ALL, False), (self.optional_, PART, True)]
+            for about, name, part in questions:
+                asked = about if len(about) == 1 else None
                 frame = out_of_fold_changes(
                     held_out,
                     about,
-                    [partial(member._reveal, modality=asked) for member in members],
+                    [partial(member._reveal, modality=asked, part=part) for member in members],
                     self.model_.outcome,
                     self.seed_,
                 )
-                frames.append(frame.assign(modality=ALL if asked is None else about[0]))
+                frames.append(frame.assign(modality=name))
         self.out_of_fold_ = pd.concat(frames, ignore_index=True)
         rows = self.out_of_fold_.groupby("modality").size().reindex(self.optional_, fill_value=0)
         if rows.min() >= FEW_ROWS:
@@ -156,7 +159,7 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
             )
         kept = dict(getattr(self, "impact_calibrators_", {})) if names is not None else {}
         for key in names or (*self.optional_, *([ALL] if len(self.optional_) > 1 else [])):
-            lines = frame[frame["modality"] == key]
+            lines = [frame[frame["modality"] == name] for name in ((ALL, PART) if key == ALL else (key,))]
             kept[None if key == ALL else key] = calibrator_of(lines, key)
         if names is None and len(self.optional_) == 1:
             kept[None] = kept[self.optional_[0]]

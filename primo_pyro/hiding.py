@@ -14,14 +14,14 @@ from primo_pyro.modalities import Modalities, rows_by_set
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.model import PrimoModel
 
-__all__ = ["hide_then_reveal"]
+__all__ = ["hide_then_reveal", "part_of_what_rows_have"]
 
 
 def hide_then_reveal(
     model: PrimoModel,
     x: Modalities,
     optional: Sequence[str],
-    names: Sequence[str] | None,
+    names: Sequence[str] | Mapping[str, np.ndarray] | None,
     drawn: Mapping[str, Any],
 ) -> Revealed:
     """What is predicted of rows without and with modalities that they have.
@@ -35,8 +35,9 @@ def hide_then_reveal(
     optional
         Its optional modalities.
     names
-        Those to hide, which each row has; None: in each row all optional ones that it has. V is about what
-        was hidden of the row alone: what it lacks cannot be revealed, and stays absent.
+        Those to hide, which each row has; None: in each row all optional ones that it has; or by name in
+        which rows ``[N]``. V is about what was hidden of the row alone: what it lacks cannot be revealed, and
+        stays absent.
     drawn
         Number, kind and seed of the draws, as `primo_pyro.prediction.summarise` takes them.
 
@@ -45,7 +46,7 @@ def hide_then_reveal(
     ModalityError
         Where a row has nothing to hide, or lacks one of ``names``.
     """
-    hidden = _hidden(x, optional, names)
+    hidden = dict(names) if isinstance(names, Mapping) else _hidden(x, optional, names)
     missing = x
     for name, rows in hidden.items():
         missing = missing.drop(name, where=rows)
@@ -84,3 +85,17 @@ def _hidden(x: Modalities, optional: Sequence[str], names: Sequence[str] | None)
                 f"x[{' & '.join(f'x.present[{m!r}]' for m in names)}], and their labels."
             )
     return {m: np.ones(len(x), bool) for m in names}
+
+
+def part_of_what_rows_have(x: Modalities, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """For each modality in which rows ``[N]`` it is hidden: a random part of what a row has, at least one.
+
+    >>> x = Modalities({"a": np.ones(4), "b": np.ones(4)}).drop("b", where=[0, 0, 1, 1])
+    >>> hidden = part_of_what_rows_have(x, ["a", "b"], seed=0)
+    >>> hidden["a"] | hidden["b"], hidden["b"] & ~x.present["b"]
+    (array([ True,  True,  True,  True]), array([False, False, False, False]))
+    """
+    present = np.stack([x.present[name] for name in names])
+    chance = np.where(present, np.random.default_rng(seed).random(present.shape), -1.0)
+    hidden = present & ((chance > 0.5) | (chance == chance.max(0)))
+    return dict(zip(names, hidden, strict=True))

@@ -19,9 +19,10 @@ from primo_pyro.analysis.impact import Revealed, impact_gap
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.outcomes import Outcome
 
-__all__ = ["ALL", "averaging_ratio", "out_of_fold_changes"]
+__all__ = ["ALL", "PART", "averaging_ratio", "out_of_fold_changes"]
 
-ALL = "all"  # in the column of modalities: all optional ones that a row has
+# In the column of modalities: all optional ones that a row has, and a random part of them.
+ALL, PART = "all together", "a part together"
 ROWS_REVEALED = 1000  # of each set of modalities; a calibration needs no more, and they cost time
 ROWS_AVERAGED = 200  # of them, which all members predict, for the ratio of two means
 

@@ -16,7 +16,7 @@ from primo_pyro.analysis.impact import Revealed, by_row, impact_frame, impact_ga
 from primo_pyro.analysis.policies import acquire
 from primo_pyro.errors import CostError, ModalityError
 from primo_pyro.estimator import ModalityEstimator
-from primo_pyro.hiding import hide_then_reveal
+from primo_pyro.hiding import hide_then_reveal, part_of_what_rows_have
 from primo_pyro.lifecycle import require_fitted
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.parameters import Real, check_parameter
@@ -171,11 +171,12 @@ class ImpactQuestions(ModalityEstimator):
         x = self._as_known_rows(x)
         return impact_gap(self._reveal(x, modality), self.model_.outcome).set_axis(x.row_labels)
 
-    def _reveal(self, x: Modalities, modality: Asked) -> Revealed:
-        """What is predicted of rows without and with modalities that they have."""
+    def _reveal(self, x: Modalities, modality: Asked, *, part: bool = False) -> Revealed:
+        """What is predicted of rows without and with modalities that they have, or a random part of them."""
         self._require_optional()
         names = self._optional_names(modality)
-        return hide_then_reveal(self.model_, x, self.optional_, names, self._drawn())
+        hidden = part_of_what_rows_have(x, self.optional_, self.seed_) if part else names
+        return hide_then_reveal(self.model_, x, self.optional_, hidden, self._drawn())
 
     def calibrate_impact(self, x: RowsLike | None = None, y: object = None, modality: Asked = None) -> Self:
         """Learn what V means on rows where it can be checked, so that 0.3 means a change of 0.3 on new rows.
@@ -194,7 +195,7 @@ class ImpactQuestions(ModalityEstimator):
             Not looked at: predictions before and after are compared with each other, not with labels.
         modality
             A set of modalities to calibrate together, beside what has been calibrated. None: each optional
-            modality, and all that a row has together.
+            modality, and what is absent together: all that a row has is hidden, and then a random part of it.
 
         Raises
         ------
@@ -233,7 +234,11 @@ class ImpactQuestions(ModalityEstimator):
             raise ModalityError(
                 f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
             )
-        return calibrator_of(impact_gap(self._reveal(x, about), self.model_.outcome), what)
+        # What new rows lack together is all that is optional or some of it.
+        revealed = [
+            self._reveal(x, about, part=part) for part in ([False, True] if about is None else [False])
+        ]
+        return calibrator_of([impact_gap(told, self.model_.outcome) for told in revealed], what)
 
     @abstractmethod
     def _out_of_fold_calibrators(self, names: tuple[str, ...] | None) -> dict[str | None, ImpactCalibrator]:

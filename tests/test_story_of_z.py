@@ -1,4 +1,4 @@
-"""The teaching notebook: its parts fit together, and its estimate on XOR is as near to the truth as it says."""
+"""The teaching notebook: its parts fit together, and its estimate on XOR is near to the truth."""
 
 import importlib.util
 import subprocess

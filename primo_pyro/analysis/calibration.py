@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -156,18 +158,19 @@ def paired(predicted: ArrayLike, realised: ArrayLike) -> tuple[np.ndarray, np.nd
     return predicted, realised
 
 
-def calibrator_of(gap: pd.DataFrame, what: str) -> ImpactCalibrator:
-    """From the frame of `primo_pyro.analysis.impact.impact_gap` of rows that have ``what``.
+def calibrator_of(gaps: Sequence[pd.DataFrame], what: str) -> ImpactCalibrator:
+    """From frames of `primo_pyro.analysis.impact.impact_gap` of the same rows, which have ``what``.
 
     Warns
     -----
     FewRowsWarning
         Where they are fewer than 50.
     """
-    if len(gap) < FEW_ROWS:
+    if len(gaps[0]) < FEW_ROWS:
         warn(
-            f"Few rows have {what}: {len(gap)}; expected some hundreds. The expected change of so few is "
+            f"Few rows have {what}: {len(gaps[0])}; expected some hundreds. The expected change of so few is "
             "mostly chance. Pass more rows that have it.",
             FewRowsWarning,
         )
+    gap = pd.concat(gaps)
     return ImpactCalibrator().fit(gap["impact_missing"], gap["realised_change"])
