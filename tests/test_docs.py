@@ -91,6 +91,8 @@ def unknown_flags(words: list[str], known: set[str]) -> list[str]:
 
 def faults(words: list[str]) -> list[str]:
     """What of a command does not exist: a target, a script, a module, a command or flags."""
+    if words[:3] == ["python", "-m", "primo_pyro"]:
+        words = ["primo-pyro", *words[3:]]
     tool, *rest = words
     if tool == "make":
         return [name for name in rest if not re.search(rf"^{re.escape(name)}:", MAKEFILE, re.MULTILINE)]
