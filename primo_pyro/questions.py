@@ -220,11 +220,9 @@ class ImpactQuestions(ModalityEstimator):
             rows = np.logical_and.reduce([x.present[m] for m in about])
             calibrators[_key(about)] = self._calibrator(x[rows], about)
         if names is None:
-            several = np.logical_or.reduce([x.present[m] for m in self.optional_])
-            together = len(self.optional_) > 1
-            calibrators[None] = (
-                self._calibrator(x[several], None) if together else calibrators[self.optional_[0]]
-            )
+            some = np.logical_or.reduce([x.present[m] for m in self.optional_])
+            single = len(self.optional_) == 1
+            calibrators[None] = calibrators[self.optional_[0]] if single else self._calibrator(x[some], None)
         self.impact_calibrators_ = calibrators
         return self
 
@@ -234,10 +232,8 @@ class ImpactQuestions(ModalityEstimator):
             raise ModalityError(
                 f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
             )
-        # What new rows lack together is all that is optional or some of it.
-        revealed = [
-            self._reveal(x, about, part=part) for part in ([False, True] if about is None else [False])
-        ]
+        parts = (False, True) if about is None else (False,)  # rows lack all that is optional, or some of it
+        revealed = [self._reveal(x, about, part=part) for part in parts]
         return calibrator_of([impact_gap(told, self.model_.outcome) for told in revealed], what)
 
     @abstractmethod

@@ -8,6 +8,7 @@ import inspect
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.main import get_command
@@ -91,6 +92,8 @@ def unknown_flags(words: list[str], known: set[str]) -> list[str]:
 
 def faults(words: list[str]) -> list[str]:
     """What of a command does not exist: a target, a script, a module, a command or flags."""
+    if words[:3] == ["python", "-m", "primo_pyro"]:
+        words = ["primo-pyro", *words[3:]]
     tool, *rest = words
     if words[:3] == ["python", "-m", "primo_pyro"]:
         tool, rest = "primo-pyro", words[3:]
@@ -207,6 +210,20 @@ def test_pages_without_their_data_are_not_run(tmp_path, monkeypatch, capsys):
     assert (
         capsys.readouterr().out == "a.md is built without running: no support2 (support2.csv was not found)\n"
     )
+
+
+def test_pages_that_are_not_run_say_so():
+    part = loaded(DOCS / "_ext" / "pages_with_data.py")
+    site = SimpleNamespace(config=SimpleNamespace(nb_execution_excludepatterns=["start/a.md"]))
+    page = "---\nkernelspec:\n  name: python3\nneeds: support2\n---\n\n# A\n\nText.\n"
+    source = [page]
+    part.note(site, "start/b", source)
+    assert source == [page]
+    part.note(site, "start/a", source)
+    top, _, below = source[0].partition("\n# A\n")
+    assert "  name: python3\n  language: python\n" in top  # else code has no colours
+    assert below.startswith("\n:::{note}\nThis page was built without its data (support2)")
+    assert below.endswith(":::\n\n\nText.\n")
 
 
 def test_why_data_cannot_be_loaded(tmp_path, monkeypatch):
