@@ -29,7 +29,7 @@ FLOORS = (
         "files": ["files"],
         "processes": ["processes"],
     },
-    {"tables": ["columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
+    {"tables": ["cells", "columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
     {
         "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],
