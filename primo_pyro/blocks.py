@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from primo_pyro.arrays import array_of
-from primo_pyro.errors import ModalityError
+from primo_pyro.errors import ModalityError, PositionError
 from primo_pyro.identity import Names, aligned, columns_of, index_of, listed
 
 __all__ = [
     "LARGEST",
     "as_booleans",
+    "as_positions",
     "check_name",
     "cure_of_dates",
     "read_blocks",
@@ -68,9 +69,18 @@ def read_blocks(
             f"blocks is {type(blocks).__name__} ({blocks!r:.60}); expected a mapping from names to "
             'values, with at least one entry. Write Modalities({"x": values}).'
         )
-    present = dict(present or {})
+    if present is not None and not isinstance(present, Mapping | pd.DataFrame):
+        raise ModalityError(
+            f"present is {type(present).__name__} ({present!r:.60}); expected a mapping from names to one "
+            f"boolean a row. Write present={{{next(iter(blocks))!r}: booleans}}."
+        )
+    present = dict(present) if present is not None else {}
     for name in (*blocks, *present):
         check_name(name, known=blocks)
+    blocks = {
+        name: v.to_pandas() if hasattr(v, "to_pandas") and hasattr(v, "columns") else v
+        for name, v in blocks.items()
+    }
     labels, reference = _labels_of_rows(blocks, present, index)
     place = "index" if reference == "index" else f"{reference}.index"
 
@@ -111,6 +121,11 @@ def _labels_of_rows(
 ) -> tuple[pd.Index | None, str]:
     """The labels, and what they were taken from."""
     if index is not None:
+        if isinstance(index, str | Mapping) or not np.iterable(index) or np.ndim(index) > 1:
+            raise ModalityError(
+                f"index is {type(index).__name__} ({index!r:.60}); expected one label a row. Pass a list of "
+                "labels."
+            )
         return pd.Index(index), "index"
     for name, values in blocks.items():
         found = index_of(values)
@@ -148,10 +163,11 @@ def _as_array(name: str, values: Any) -> np.ndarray:
             if any(isinstance(value, str) for value in array.flat):
                 raise TypeError("some entries are strings")
             array = array.astype(float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        said = str(error).partition(". ")[0].removesuffix(".")
         raise ModalityError(
-            f"Modality {name!r} cannot be read as numbers of one shape [rows, ...]: {error}. Give every "
-            "row the same number of numeric features."
+            f"Modality {name!r} cannot be read ({said}); expected numbers of one shape, [rows, ...]. Give "
+            "every row the same number of numeric features."
         ) from error
     if array.dtype.kind not in "biuf":
         raise ModalityError(
@@ -220,6 +236,38 @@ def as_booleans(what: str, booleans: ArrayLike) -> np.ndarray:
             "for each."
         )
     return array.astype(bool)
+
+
+def as_positions(rows: Any, count: int) -> np.ndarray:
+    """Which of ``count`` rows are picked: integers, or booleans ``[count]``.
+
+    Raises
+    ------
+    ModalityError
+        Where they are neither.
+    PositionError
+        Where no such row exists, or the booleans are more or fewer.
+    """
+    picked = np.atleast_1d(np.asarray(rows))
+    if picked.size == 0:
+        return picked.astype(int)
+    if picked.dtype.kind not in "biu":
+        raise ModalityError(
+            f"x[...] got rows of type {picked.dtype.name} ({picked!r:.60}); expected a slice, whole numbers "
+            "or booleans. Give positions of rows, as in x[[0, 2]]."
+        )
+    if picked.dtype == bool and len(picked) != count:
+        raise PositionError(
+            f"x[...] got a mask of {len(picked)} rows; expected one of {count}, as many as x has. Pick with "
+            "a mask of these rows."
+        )
+    outside = picked[(picked < -count) | (picked >= count)] if picked.dtype != bool else picked[:0]
+    if len(outside):
+        raise PositionError(
+            f"x[...] got the row {outside[0]}; expected positions of {count} rows. Pick from 0 to "
+            f"{count - 1}."
+        )
+    return picked
 
 
 def _common_length(lengths: Mapping[str, int]) -> int:

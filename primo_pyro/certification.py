@@ -13,11 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from primo_pyro.analysis.absence import compare_rows
 from primo_pyro.analysis.calibration import FEW_ROWS
 from primo_pyro.analysis.certificates import Certificate
+from primo_pyro.door import align_labels, groups_of, split_labels
 from primo_pyro.errors import (
     AbsenceWarning,
     CertificateError,
     FewRowsWarning,
-    LabelError,
     ModalityError,
     warn,
 )
@@ -84,14 +84,11 @@ class Certification(RevealQuestions):
         """
         check_is_fitted(self, "model_")
         self._require_optional()
+        if y is not None:
+            x, y = split_labels(x, y)
         x = self._as_known_rows(x)
-        codes = None if y is None else self.labels_.encode(y)
-        for what, given in (("y", codes), ("groups", groups)):
-            if given is not None and len(np.asarray(given)) != len(x):
-                raise LabelError(
-                    f"{what} has {len(np.asarray(given))} entries; expected {len(x)}, as many as rows. Give "
-                    "one for each row."
-                )
+        codes = None if y is None else self.labels_.encode(align_labels(x, y))
+        groups = groups_of(x, groups)
         names = self._optional_names(modality)
         certificates = dict(getattr(self, "certificates_", {})) if names is not None else {}
         for about in [names] if names is not None else [(m,) for m in self.optional_]:

@@ -82,7 +82,10 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
     class_weight: Mapping[Any, float] | str | None = None
 
     parameter_ranges: ClassVar[dict[str, Range]] = {
-        "class_weight": AnyOf(OneOf(None, "balanced"), Is(Mapping)),
+        "class_weight": AnyOf(
+            *(OneOf(None, "balanced"), Is(Mapping)),
+            cure='Write "balanced", or a mapping as {"no": 1, "yes": 3}.',
+        ),
     }
 
     def _outcome_class(self) -> type[Outcome]:

@@ -27,6 +27,7 @@ __all__ = [
     "ModelFileError",
     "OverfitWarning",
     "ParameterError",
+    "PositionError",
     "PrimoError",
     "PrimoWarning",
     "RowError",
@@ -55,6 +56,10 @@ class UnfittedError(PrimoError, NotFittedError):
 
 class ModalityError(PrimoError, ValueError):
     """A block of values, or its presence, cannot be used."""
+
+
+class PositionError(ModalityError, IndexError):
+    """Rows are picked by positions that are not among theirs."""
 
 
 class LabelError(PrimoError, ValueError):

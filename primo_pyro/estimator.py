@@ -21,7 +21,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from primo_pyro.door import align_labels, split_labels
-from primo_pyro.errors import ModalityError, RowError
+from primo_pyro.errors import LabelError, ModalityError, RowError
 from primo_pyro.held_out import Rows, codes_of_groups, held_out_rows, warn_of_absent_classes
 from primo_pyro.labels import ClassLabels, IndicatorLabels, Labels
 from primo_pyro.lifecycle import (
@@ -244,7 +244,7 @@ class ClassesMixin(ClassifierMixin):
     def score(self, x: RowsLike, y: ArrayLike | str, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy, of labels or of a column's name as in ``fit``."""
         x, y = labelled_rows(cast(ModalityEstimator, self), x, y)
-        return super().score(x, y, sample_weight)
+        return super().score(x, y, x.align("sample_weight", sample_weight, RowError))
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -378,4 +378,8 @@ def labelled_rows(
     """Rows as a fitted estimator reads them, and their labels in the same order."""
     rows, labels = split_labels(x, y)
     known = estimator.read(rows)
+    if labels is None:
+        raise LabelError(
+            f"The target y is None, and x has {len(known)} rows; expected one label a row. Pass labels."
+        )
     return known, align_labels(known, labels)

@@ -12,6 +12,7 @@ from primo_pyro.analysis.certificates import Certificate, Harm
 from primo_pyro.analysis.guarantees import conformal_quantiles, coverage_rows
 from primo_pyro.analysis.impact import by_row
 from primo_pyro.certification import Certification, patterns_of
+from primo_pyro.door import groups_of
 from primo_pyro.errors import CertificateError, FewRowsWarning, warn
 from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.prediction import Measure
@@ -66,8 +67,7 @@ class Guarantees(Certification):
             Where so few rows certify that the bound is the largest change there is.
         """
         x = self._as_known_rows(x)
-        if groups is not None:
-            groups = np.asarray(groups)
+        groups = groups_of(x, groups)
         parts = {}
         for key, certificate in self._certified(modality).items():
             about, lacking = self._lacking(x, key)

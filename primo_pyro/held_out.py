@@ -162,7 +162,7 @@ def codes_of_groups(groups: ArrayLike | None, rows: int) -> np.ndarray | None:
     if values.shape != (rows,):
         raise RowError(
             f"groups has shape {list(values.shape)}; expected one value for each of {rows} rows. Name the "
-            "group of every row."
+            "group of every row; of a column of x, x[name]."
         )
     codes, _ = pd.factorize(values)
     if (codes < 0).any():

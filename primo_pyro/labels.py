@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
@@ -14,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from primo_pyro.arrays import array_of
-from primo_pyro.errors import LabelError
+from primo_pyro.errors import FewRowsWarning, LabelError, warn
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 
 __all__ = [
@@ -26,6 +27,10 @@ __all__ = [
     "label_count",
     "labels_of",
 ]
+
+
+NO_LABEL = ("", "?")  # texts that say "not known"
+MANY = 20  # rows; in fewer, labels that are all different are no wonder
 
 
 class Labels(ABC):
@@ -83,14 +88,28 @@ class ClassLabels(Labels):
     @classmethod
     def learn(cls, y: ArrayLike) -> Self:
         y = _as_classes(y)
-        return cls(cls._at_least_two(np.unique(y), len(y)))
+        classes = cls._at_least_two(np.unique(y), len(y))
+        if len(y) >= MANY and len(classes) > len(y) / 2:
+            warn(
+                f"y has {len(classes)} classes in {len(y)} rows; expected several rows of each. If labels "
+                "are numbers, use PrimoRegressor; else pool rare classes.",
+                FewRowsWarning,
+            )
+        return cls(classes)
 
     @staticmethod
     def _at_least_two(classes: np.ndarray, rows: int) -> np.ndarray:
+        texts = [label for label in classes.tolist() if isinstance(label, str)]
+        blanks = [text for text in texts if text != text.strip() and text.strip() in texts]
+        if blanks:
+            raise LabelError(
+                f"The labels {blanks[:3]} in {rows} rows differ from others by blanks alone; expected one "
+                "way of writing each. Write y = y.str.strip(), or strip them where they come from."
+            )
         if len(classes) < 2:
             raise LabelError(
-                f"y has one class only ({classes[0]!r}) in {rows} rows; expected at least two classes. Add "
-                "rows of another class."
+                f"y has one class only ({classes[:1].tolist()[0]!r}) in {rows} rows; expected at least two "
+                "classes. Add rows of another class."
             )
         return classes
 
@@ -231,12 +250,26 @@ class NumberLabels(Labels):
     @classmethod
     def learn(cls, y: ArrayLike) -> Self:
         values = cls._values(y)
-        mean, scale = float(values.mean()), float(values.std())
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = float(values.mean()), float(values.std())
+        if not np.isfinite([mean, scale]).all():
+            raise LabelError(
+                f"The {len(values)} labels reach from {values.min():g} to {values.max():g}, and their spread "
+                "is beyond double precision; expected a finite one. Divide them by "
+                f"{np.abs(values).max():.0e}."
+            )
         return cls(mean, scale if scale > 1e-12 * max(1.0, abs(mean)) else 1.0)
 
     @staticmethod
     def _values(y: ArrayLike) -> np.ndarray:
         values = _one_a_row(_given(y), "For several numbers fit a regressor to each.")
+        if values.dtype.kind in "Mm":
+            unit = "pd.Timedelta('1D')" if values.dtype.kind == "m" else ""
+            less = " / " + unit if unit else " - pd.Timestamp('2000-01-01')) / pd.Timedelta('1D')"
+            raise LabelError(
+                f"y holds {values.dtype} in {len(values)} rows; expected numbers. Make them days: "
+                f"{'' if unit else '('}y{less}."
+            )
         try:
             values = values.astype(float)
         except (TypeError, ValueError) as error:
@@ -366,7 +399,9 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
     _refuse_unusable(y)
     if len(y):
         try:
-            with np.errstate(invalid="ignore"):  # floats beyond all integers are no classes either
+            # Floats beyond all integers are no classes either; of many classes `learn` tells, once.
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 check_classification_targets(y)
         except (TypeError, ValueError) as error:
             raise LabelError(
@@ -395,8 +430,11 @@ def _one_a_row(y: ArrayLike, cure: str) -> np.ndarray:
 
 def _refuse_unusable(y: np.ndarray) -> None:
     unusable = pd.isna(y) | (np.isinf(y) if y.dtype.kind == "f" else False)
+    if y.dtype.kind in "UO":
+        unusable |= np.array([isinstance(label, str) and label.strip() in NO_LABEL for label in y], bool)
     if unusable.any():
         raise LabelError(
             f"{int(unusable.sum())} of {len(y)} labels are missing or infinite (first: row "
-            f"{int(unusable.argmax())}). Leave these rows out, or label them."
+            f"{int(unusable.argmax())}, {y[unusable][:1].tolist()[0]!r}); expected a label in each. Leave "
+            "these rows out, or label them."
         )

@@ -7,13 +7,14 @@ modality is present; single values may be missing in them (NaN), for encoders th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from primo_pyro.blocks import LARGEST, as_booleans, check_name, read_blocks, stacked
+from primo_pyro.blocks import LARGEST, as_booleans, as_positions, check_name, read_blocks, stacked
 from primo_pyro.errors import ModalityError, PrimoError
 from primo_pyro.identity import Names, aligned, index_of, order_of_columns
 
@@ -150,14 +151,7 @@ class Modalities:
         if not isinstance(rows, slice):
             if getattr(rows, "dtype", None) in (bool, "boolean"):
                 rows = as_booleans("The mask of rows", self.align("mask", rows))
-            rows = np.atleast_1d(np.asarray(rows))
-            if rows.size == 0:
-                rows = rows.astype(int)
-            elif rows.dtype.kind not in "biu":
-                raise ModalityError(
-                    f"x[...] got rows of type {rows.dtype.name} ({rows!r:.60}); expected a slice, whole "
-                    "numbers or booleans. Give positions of rows, as in x[[0, 2]]."
-                )
+            rows = as_positions(rows, len(self))
         return self._with(
             {name: v[rows] for name, v in self.values.items()},
             {name: p[rows] for name, p in self.present.items()},
@@ -183,6 +177,11 @@ class Modalities:
         >>> Modalities({"a": [1.0, 2.0], "b": [3.0, 4.0]}).select("b", "c")
         Modalities(2 rows: b [1] in all, c in 0)
         """
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ModalityError(
+                f"select got {names!r:.60}; expected names of modalities. Write x.select({self.names[0]!r}), "
+                "or x.select(*names) for a list."
+            )
         nothing = np.zeros((len(self), 0), np.float32)
         return self._with(
             {name: self.values.get(name, nothing) for name in names},
@@ -300,9 +299,15 @@ class Modalities:
         >>> x.drop_at_random("m", rate=0.5, random_state=0)
         Modalities(1000 rows: o [1] in all, m [1] in 527)
         """
-        if not 0 <= rate <= 1:
-            raise ModalityError(f"rate is {rate}; expected a probability. Give a number from 0 to 1.")
-        random = np.random.default_rng(random_state)
+        if not isinstance(rate, Real) or not 0 <= rate <= 1:
+            raise ModalityError(f"rate is {rate!r:.60}; expected a probability. Give a number from 0 to 1.")
+        try:
+            random = np.random.default_rng(random_state)
+        except (TypeError, ValueError) as error:
+            raise ModalityError(
+                f"random_state is {random_state!r:.60}; expected None, a whole number from 0, or a NumPy "
+                "generator. Give a number, as 0."
+            ) from error
         x = self
         for name in names:
             x = x.drop(name, where=random.random(len(self)) < rate)
@@ -330,8 +335,12 @@ class Modalities:
         Modalities(3 rows: o [1] in all, m [1] in 1)
         """
         parts = list(parts)
-        if not parts:
-            raise ModalityError("No rows came to concat; expected Modalities. Pass a list of some.")
+        if not parts or not all(isinstance(part, Modalities) for part in parts):
+            kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in parts))
+            raise ModalityError(
+                f"concat got {kinds or 'nothing'}; expected Modalities alone. Pass a list of some, as "
+                "[x, Modalities(blocks)]."
+            )
         labelled = [part.index is not None for part in parts]
         if any(labelled) and not all(labelled):
             raise ModalityError(

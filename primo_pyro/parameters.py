@@ -27,6 +27,7 @@ __all__ = [
     "Device",
     "Flag",
     "Is",
+    "Markers",
     "Modules",
     "Names",
     "OneOf",
@@ -157,8 +158,9 @@ class AnyOf(Range):
 
     ranges: tuple[Range, ...]
 
-    def __init__(self, *ranges: Range):
+    def __init__(self, *ranges: Range, cure: str = Range.cure):
         object.__setattr__(self, "ranges", ranges)
+        object.__setattr__(self, "cure", cure)
 
     def holds(self, value: object) -> bool:
         return any(r.holds(value) for r in self.ranges)
@@ -194,6 +196,18 @@ class Names(Range):
 
     def __str__(self) -> str:
         return "None, or names of modalities"
+
+
+class Markers(Range):
+    """Cells that say "not known". A single text would be read as its letters."""
+
+    cure = 'Write a tuple, with a comma behind a single one: ("?",).'
+
+    def holds(self, value: object) -> bool:
+        return isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+
+    def __str__(self) -> str:
+        return "a sequence of texts and numbers"
 
 
 class Callables(Range):

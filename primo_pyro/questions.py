@@ -66,14 +66,13 @@ class ImpactQuestions(ModalityEstimator):
             A line per row, with the rows' index; with ``"each"`` a line per row and modality, named in the
             columns ``row`` (its label) and ``modality``. ``impact`` is V (Eq. 9): the expected distance
             between the prediction once the modality is known and the prediction now, in the outcome's units;
-            for classes the total variation
-            distance, between 0 and 1 - 1/C. It is 0 where the modality is present, and NaN where a modality
-            is absent that has no latent. ``impact_se`` is its Monte Carlo standard error,
-            ``impact_normalised`` is V over the outcome's largest V, ``flip_probability`` the share of draws
-            that change the most probable label (not for numbers), ``information_gain`` the expected drop in
-            log loss in nats. ``spread`` is how far single draws lie from the prediction over all latents in
-            play, those of present modalities too (on complete rows the paper's V_complete). After
-            `calibrate_impact` also ``expected_change``: what V has meant on rows that were checked.
+            for classes the total variation distance, between 0 and 1 - 1/C. It is 0 where the modality is
+            present, and NaN where a modality is absent that has no latent. ``impact_se`` is its Monte Carlo
+            standard error, ``impact_normalised`` is V over the outcome's largest V, ``flip_probability`` the
+            share of draws that change the most probable label (not for numbers), ``information_gain`` the
+            expected drop in log loss in nats. ``spread`` is how far single draws lie from the prediction over
+            all latents in play, those of present modalities too (on complete rows the paper's V_complete).
+            After `calibrate_impact` also ``expected_change``: what V has meant on rows that were checked.
 
         Raises
         ------
@@ -296,13 +295,14 @@ class ImpactQuestions(ModalityEstimator):
             Where nothing is absent, or a set names what is not optional.
         """
         x = self._as_known_rows(x)
-        if isinstance(sets, str) or not isinstance(sets, Iterable):
+        usable = isinstance(sets, Iterable) and not isinstance(sets, str)
+        asked: list[tuple[str, ...]] = [(m,) for m in self.optional_]
+        asked += [self._optional_names(() if s is None else s) for s in sets] if usable else [()]
+        if () in asked:
             raise ModalityError(
                 f"sets is {sets!r:.60}; expected sets of names of modalities. Write, for example, "
                 "sets=[('image', 'sound')]."
             )
-        asked: list[tuple[str, ...]] = [(m,) for m in self.optional_]
-        asked += [self._optional_names(() if names is None else names) for names in sets]
         absent = {
             about: np.logical_and.reduce([~x.present[m] for m in about]).nonzero()[0] for about in asked
         }
@@ -446,6 +446,6 @@ def labelled(frame: pd.DataFrame, x: Modalities) -> pd.DataFrame:
 
 
 def _costs_in_order(x: Modalities, costs: Mapping[str, ArrayLike] | None) -> dict[str, Any] | None:
-    if costs is None:
-        return None
+    if not isinstance(costs, Mapping | pd.DataFrame):
+        return costs  # None, or what is refused with its own cure
     return {name: x.align(f"costs[{name!r}]", cost, CostError) for name, cost in costs.items()}

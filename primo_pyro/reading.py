@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 from torch import nn
 
-from primo_pyro.door import align_labels, warn_of_shapes
+from primo_pyro.door import align_labels, warn_of_answers, warn_of_shapes
 from primo_pyro.errors import MissingCellsWarning, ModalityError, UnseenPatternWarning, warn
 from primo_pyro.identity import Names as ColumnNames
 from primo_pyro.labels import Labels, labels_of
@@ -25,6 +25,7 @@ from primo_pyro.parameters import AnyOf, Is, Names, OneOf, Range
 from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.rows import StoredRows, in_memory, sample_of
+from primo_pyro.table_files import as_frame
 from primo_pyro.tables import Blocks, TableReader
 
 __all__ = ["RowReader"]
@@ -42,7 +43,10 @@ class RowReader(BaseEstimator, ABC):
     optional: Sequence[str] | None = None  # None: whatever is absent in some training row
 
     parameter_ranges: ClassVar[dict[str, Range]] = {
-        "blocks": AnyOf(OneOf(None), Is(Mapping), Is(TableReader)),
+        "blocks": AnyOf(
+            *(OneOf(None), Is(Mapping), Is(TableReader)),
+            cure='Write {"history": ["age", "sex"], "labs": "lab_*"}.',
+        ),
         "optional": Names(),
     }
 
@@ -102,6 +106,8 @@ class RowReader(BaseEstimator, ABC):
         optional = self._optional_of(x, warm)
         labels = labels or labels_of(self._outcome_class()).learn(y)
         codes = labels.encode(y)
+        if not (warm or stored or self.blocks is None):
+            warn_of_answers(x, codes)
         patterns = set(_patterns(x))
         if warm:
             self.patterns_ = self.patterns_ | patterns
@@ -150,16 +156,19 @@ class RowReader(BaseEstimator, ABC):
             return self._read_table(x, validate["reset"])
         if isinstance(x, Modalities):
             return x
+        if hasattr(x, "to_pandas"):
+            x = as_frame(x)
         if isinstance(x, pd.DataFrame):
             return self._read_frame(x, validate["reset"])
         if isinstance(x, Mapping) and not issparse(x):  # SciPy's "dok" is a mapping too
             return Modalities(x)
         try:
             numbers = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan", **validate)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
+            said = str(error).partition("\n")[0][:200].removesuffix(".")
             raise ModalityError(
-                f"{error}\nx of type {type(x).__name__} cannot be read; expected rows. Pass Modalities, a "
-                "mapping of blocks, or an array [rows, features]."
+                f"x of type {type(x).__name__} cannot be read ({said}); expected rows of numbers. Pass "
+                "Modalities, a mapping of blocks, or an array [rows, features]; texts are read with blocks."
             ) from error
         return Modalities({"x": numbers})
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
+from primo_pyro.errors import RowError
 from primo_pyro.estimator import labelled_rows
 from primo_pyro.labels import NumberLabels
 from primo_pyro.modalities import Modalities, RowsLike
@@ -81,7 +82,7 @@ class PrimoRegressor(RegressorMixin, PrimoEstimator):
     def score(self, x: RowsLike, y: ArrayLike | str, sample_weight: ArrayLike | None = None) -> float:
         """Coefficient of determination, of labels or of a column's name as in ``fit``."""
         x, y = labelled_rows(self, x, y)
-        return super().score(x, y, sample_weight)
+        return super().score(x, y, x.align("sample_weight", sample_weight, RowError))
 
     def _predicted_columns(self, x: RowsLike) -> pd.DataFrame:
         return pd.DataFrame({"prediction": self.predict(x)})

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+from collections.abc import Mapping
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from primo_pyro.errors import DataFileError, ModalityError
@@ -47,9 +49,15 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
     007       71
     012       40
     """
+    if not isinstance(path, str | PathLike):
+        raise DataFileError(
+            f"path is {type(path).__name__} ({path!r:.60}); expected the name of a CSV or Parquet file. Give "
+            "its name, or pass a DataFrame where rows are asked for."
+        )
     path = Path(path)
     if not path.is_file():
-        raise DataFileError(f"{path} does not exist; expected a CSV or Parquet file. Correct the path.")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise DataFileError(f"{path} {found}; expected a CSV or Parquet file. Correct the path.")
     kind = kind_of_file(path)
     try:
         if kind in PARQUET:
@@ -115,9 +123,24 @@ def as_frame(table: Any) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
     if hasattr(table, "to_pandas"):
-        return table.to_pandas()
-    found = f"a path ({table!s:.60})" if isinstance(table, str | PathLike) else type(table).__name__
-    cure = (
-        "Read it first: read_table(path)." if isinstance(table, str | PathLike) else "Write pd.DataFrame(x)."
-    )
+        try:
+            frame = table.to_pandas()
+        except (ImportError, TypeError, ValueError) as error:
+            raise ModalityError(
+                f"The {type(table).__name__} cannot be made a DataFrame ({error}); expected its to_pandas to "
+                "make one. Install what it asks for, or pass a DataFrame."
+            ) from error
+        if isinstance(frame, pd.DataFrame):
+            return frame
+    found, cure = type(table).__name__, "Make it one, or read a file: read_table(path)."
+    if isinstance(table, str | PathLike):
+        found, cure = f"a path ({table!s:.60})", "Read it first: read_table(path)."
+    elif isinstance(table, pd.Series):
+        cure = "A row of a table is one by x.to_frame().T, a column by x.to_frame()."
+    elif isinstance(table, Mapping):
+        cure = "One row is one by pd.DataFrame([x]), columns by pd.DataFrame(x)."
+    elif isinstance(table, np.ndarray) and table.dtype.names is None:
+        cure = "Write pd.DataFrame(x, columns=[...]) with the names of the training columns."
+    elif isinstance(table, np.ndarray | list | tuple):
+        cure = "Write pd.DataFrame(x)."
     raise ModalityError(f"blocks names columns, and the rows came as {found}; expected a DataFrame. {cure}")

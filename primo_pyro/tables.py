@@ -11,14 +11,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from primo_pyro.blocks import check_name
 from primo_pyro.columns import NA_VALUES, Column, learn_column, missing_cells
-from primo_pyro.errors import ModalityError, TableWarning, warn
+from primo_pyro.errors import ModalityError, TableWarning, UnfittedError, warn
 from primo_pyro.identity import listed
 from primo_pyro.modalities import Modalities, rows_by_set
-from primo_pyro.parameters import Range, Real, check_parameters
+from primo_pyro.parameters import Markers, Range, Real, as_python, check_parameters
 from primo_pyro.table_files import as_frame, read_table
 
 __all__ = ["Blocks", "TableReader", "read_table"]
@@ -102,6 +101,7 @@ class TableReader(BaseEstimator):
     """
 
     parameter_ranges: ClassVar[dict[str, Range]] = {
+        "na_values": Markers(),
         "rare": Real(0, 1, below=True),
         "present_from": Real(0, 1),
     }
@@ -146,7 +146,7 @@ class TableReader(BaseEstimator):
 
     def transform(self, frame: pd.DataFrame) -> Modalities:
         """Rows as `Modalities`, with the index of the frame as their labels. Extra columns are ignored."""
-        check_is_fitted(self, "columns_")
+        self._require_fitted()
         frame = as_frame(frame)
         self._require(frame, [c.name for block in self.columns_.values() for c in block if c.features])
         values, present, problems = {}, {}, []
@@ -175,6 +175,12 @@ class TableReader(BaseEstimator):
         """``fit`` and ``transform`` of the same rows."""
         return self.fit(frame).transform(frame)
 
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "columns_"):
+            raise UnfittedError(
+                "This TableReader is not fitted; expected a fitted one. Call fit(frame) first."
+            )
+
     def _present(self, known: Sequence[np.ndarray]) -> np.ndarray:
         share = np.mean(known, axis=0)
         return (share > 0) & (share >= self.present_from)
@@ -191,7 +197,17 @@ class TableReader(BaseEstimator):
         found: dict[str, list[Hashable]] = {}
         for name, given in self.blocks.items():
             check_name(name, known=self.blocks)
-            asked = [given] if isinstance(given, str | int) else list(given)
+            asked = [given] if isinstance(given, str | int | np.integer) else given
+            listed_names = isinstance(asked, Sequence | pd.Index | np.ndarray)
+            if not listed_names or not all(
+                isinstance(entry, Hashable) and entry is not None for entry in asked
+            ):
+                raise ModalityError(
+                    f"Block {name!r} is {type(given).__name__} ({given!r:.60}); expected names of columns, "
+                    "or "
+                    f'patterns, in a list. Write {name!r}: ["age", "lab_*"].'
+                )
+            asked = [as_python(entry) for entry in asked]
             chosen: dict[Hashable, None] = {}
             for entry in asked:
                 taken_out = isinstance(entry, str) and entry.startswith("!") and entry not in frame.columns
@@ -225,13 +241,17 @@ class TableReader(BaseEstimator):
         names = list(names)
         lacking = [name for name in names if not _matching(frame, name, patterns=block is not None)]
         if lacking:
-            known = [str(column) for column in frame.columns]
-            close = difflib.get_close_matches(str(lacking[0]).lstrip("!"), known, 3, 0.5) or known[:8]
+            known = {str(column).casefold(): str(column) for column in frame.columns}
+            asked = str(lacking[0]).lstrip("!").casefold()
+            close = [known[c] for c in difflib.get_close_matches(asked, known, 3, 0.5)] or [*known.values()][
+                :8
+            ]
             of = f"Block {block!r}: the" if block else "The"
+            has = f"some like {listed(close)}" if block else f"all of training (it has {listed(close)})"
             raise ModalityError(
                 f"{of} table of {len(frame)} rows has {len(known)} columns and lacks {len(lacking)} "
-                f"({listed(lacking)}); expected {'some like' if block else 'all of training;'} "
-                f"{listed(close)}. Correct the names, or add the columns, NaN where nothing is known."
+                f"({listed(lacking)}); expected {has if close else 'a table with columns'}. Correct the "
+                "names, or add the columns, NaN where nothing is known."
             )
         double = [name for name in names if (frame.columns == name).sum() > 1]
         if double:
@@ -281,7 +301,7 @@ class TableReader(BaseEstimator):
             (what to worry about).
         """
         if frame is None:
-            check_is_fitted(self, "columns_")
+            self._require_fitted()
             return pd.DataFrame(self._lines)
         frame = as_frame(frame)
         return pd.DataFrame(self._lines_of(frame, *self._learn(frame)))
@@ -327,7 +347,10 @@ class TableReader(BaseEstimator):
 
     def to_json(self) -> dict[str, Any]:
         """Parameters and what was learnt, in values that JSON knows."""
-        blocks = {n: [c] if isinstance(c, str | int) else list(c) for n, c in self.blocks.items()}
+        blocks = {
+            name: [as_python(entry) for entry in ([c] if isinstance(c, str | int | np.integer) else c)]
+            for name, c in self.blocks.items()
+        }
         content: dict[str, Any] = {
             "blocks": blocks,
             "na_values": list(self.na_values),

@@ -42,9 +42,18 @@ def row_weights(
     weights = np.ones(rows)
     if sample_weight is not None:
         try:
-            weights = np.asarray(sample_weight, float)
+            given = np.asarray(sample_weight)
+            weights = np.asarray(sample_weight, float) if given.dtype.kind not in "MmUS" else given
         except (TypeError, ValueError) as error:
-            raise RowError(f"sample_weight cannot be read as numbers: {error}. Give one a row.") from error
+            raise RowError(
+                f"sample_weight cannot be read as numbers ({error}); expected one a row. Give each row a "
+                "weight."
+            ) from error
+        if weights.dtype.kind != "f":
+            raise RowError(
+                f"sample_weight cannot be read as numbers ({given.dtype.name}: {sample_weight!r:.40}); "
+                f"expected one for each of {rows} rows. Give each row a weight; of a column of x, x[name]."
+            )
         if weights.shape != (rows,):
             raise RowError(
                 f"sample_weight has shape {list(weights.shape)}; expected one number for each of {rows} "

@@ -30,7 +30,7 @@ FLOORS = (
         "processes": ["processes"],
         "progress": ["progress"],
     },
-    {"tables": ["columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
+    {"tables": ["cells", "columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
     {
         "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],

@@ -251,7 +251,7 @@ def test_several_modalities_and_sets(several):
 
 def test_what_is_refused(several):
     x, y = two(seed=3)
-    with pytest.raises(LabelError, match="as many as rows"):
+    with pytest.raises(LabelError, match="240 rows and y 5 labels"):
         several.certify(x, y[:5])
     with pytest.raises(ModalityError, match="No row of 240 has a"):
         several.certify(x.drop("a"), y)

@@ -93,10 +93,9 @@ MISTAKES = {
         "frame['c'] = np.resize(['5 mg', '7.5 mg'], len(frame)); " + READ,
         *(
             ModalityError,
-            r"frame['c'].str.replace(',', '.').str.extract(r'([-+]?\d+\.?\d*)')[0].astype(float)",
+            r"frame['c'].str.extract(r'([-+]?\d+\.?\d*)')[0].astype(float)",
         ),
-        r"frame['c'] = frame['c'].str.replace(',', '.').str.extract(r'([-+]?\d+\.?\d*)')[0].astype(float); "
-        + READ,
+        r"frame['c'] = frame['c'].str.extract(r'([-+]?\d+\.?\d*)')[0].astype(float); " + READ,
     ),
     "a word among numbers": (
         "frame['c'] = np.resize(['1', '2', '3', 'many'], len(frame)); " + READ,

@@ -301,9 +301,11 @@ def costs_of(modality: str, costs: Mapping[str, ArrayLike] | None, rows: int) ->
         cost = np.asarray(1.0 if costs is None else costs[modality], float)
     except (TypeError, ValueError):
         cost = np.full((1, 1), np.nan)  # of no right shape
-    if cost.shape not in ((), (rows,)) or not (cost > 0).all():
+    if cost.shape not in ((), (rows,)) or not ((cost > 0) & (cost < np.inf)).all():
+        found = f" ({costs[modality]!r:.40})" if costs is not None else ""
         raise CostError(
             f"The cost of {modality!r} has shape {list(cost.shape)} and smallest value "
-            f"{cost.min(initial=np.inf)}; expected one positive number, or {rows} of them. Correct it."
+            f"{cost.min(initial=np.inf)}{found}; expected one positive number, or {rows} of them. Write "
+            f"costs={{{modality!r}: 1.0}}."
         )
     return np.broadcast_to(cost, rows)

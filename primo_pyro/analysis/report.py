@@ -49,6 +49,11 @@ def write_report(findings: Findings, place: str | PathLike[str]) -> Path:
     FileError
         Where it cannot be written; an older page then stands.
     """
+    if not isinstance(place, str | PathLike):
+        raise FileError(
+            f"folder is {type(place).__name__} ({place!r:.60}); expected the name of a folder, or of a file "
+            "*.html. Pass a string or a pathlib.Path."
+        )
     path = Path(place)
     if path.suffix.lower() not in (".html", ".htm"):
         path /= "report.html"
