@@ -174,7 +174,7 @@ class ImpactQuestions(ModalityEstimator):
         """What is predicted of rows without and with modalities that they have, or a random part of them."""
         self._require_optional()
         names = self._optional_names(modality)
-        hidden = part_of_what_rows_have(x, self.optional_, self.seed_) if part else names
+        hidden = names if not part else part_of_what_rows_have(x, self.optional_, self.seed_)
         return hide_then_reveal(self.model_, x, self.optional_, hidden, self._drawn())
 
     def calibrate_impact(self, x: RowsLike | None = None, y: object = None, modality: Asked = None) -> Self:
@@ -214,8 +214,7 @@ class ImpactQuestions(ModalityEstimator):
             return self
         x = self._as_known_rows(x)
         calibrators = dict(getattr(self, "impact_calibrators_", {})) if names is not None else {}
-        sets = [names] if names is not None else [(m,) for m in self.optional_]
-        for about in sets:
+        for about in [names] if names is not None else [(m,) for m in self.optional_]:
             rows = np.logical_and.reduce([x.present[m] for m in about])
             calibrators[_key(about)] = self._calibrator(x[rows], about)
         if names is None:
@@ -232,8 +231,8 @@ class ImpactQuestions(ModalityEstimator):
                 f"No row has {what}; expected some hundreds that were not trained on. Pass rows that have it."
             )
         parts = (False, True) if about is None else (False,)  # rows lack all that is optional, or some of it
-        revealed = [self._reveal(x, about, part=part) for part in parts]
-        return calibrator_of([impact_gap(told, self.model_.outcome) for told in revealed], what)
+        revealed = (self._reveal(x, about, part=part) for part in parts)
+        return calibrator_of([impact_gap(each, self.model_.outcome) for each in revealed], what)
 
     @abstractmethod
     def _out_of_fold_calibrators(self, names: tuple[str, ...] | None) -> dict[str | None, ImpactCalibrator]:
