@@ -280,8 +280,8 @@ def _common_length(lengths: Mapping[str, int]) -> int:
     """
     if not lengths:
         raise ModalityError(
-            "Every modality is None, so the number of rows is unknown. Give the presence of one of them "
-            "(present={name: zeros}), or the values of at least one."
+            "Every modality is None, so the number of rows is unknown; expected one that has rows. Give the "
+            "presence of one of them (present={name: zeros}), or the values of at least one."
         )
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name}: {rows} rows" for name, rows in lengths.items())

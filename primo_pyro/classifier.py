@@ -250,8 +250,8 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
         if self.model_.outcome.name == "multilabel":
             raise PrimoError(
-                "The report tells of one label a row; this model has several. Fit a model for the label in "
-                "question, or use predictive_impact and impact_gap."
+                "The report tells of one label a row; this model has several, expected one. Fit a model for "
+                "the label in question, or use predictive_impact and impact_gap."
             )
         x, y = labelled_rows(self, x, y)
         y = self.labels_.decode(self.labels_.encode(y))

@@ -160,8 +160,8 @@ def warn_of_answers(x: Modalities, codes: np.ndarray) -> None:
     if told:
         warn(
             f"The columns {listed(told)} say what the label is in all {len(x)} rows; expected what is known "
-            'before it. If they are the label in other words, take them out of blocks: "!name" behind a '
-            "pattern does.",
+            "before it. Take them out of blocks if they are the label in other words: behind a pattern "
+            '"!name" does.',
             TableWarning,
         )
 

@@ -146,7 +146,8 @@ class NormalDraws(poutine.messenger.Messenger):
         if columns.stop > self.points.shape[1]:
             raise DrawsError(
                 f"The points have {self.points.shape[1]} columns; latent {name!r} needs columns up to "
-                f"{columns.stop}. Draw points with the sum of what all latents take, see noise_columns."
+                f"{columns.stop}, expected of all. Draw points with the sum of what all latents take, see "
+                "noise_columns."
             )
         over_draws = [frame.dim for frame in msg["cond_indep_stack"] if frame.name == self.plate]
 
@@ -164,8 +165,9 @@ class NormalDraws(poutine.messenger.Messenger):
             msg["value"] = from_noise(fn, noise)
         except NotImplementedError as error:
             raise DrawsError(
-                f"Latent {name!r} is {type(fn).__name__}, of which no draw can be made from given noise. "
-                "Register how with primo_pyro.program.from_noise.register."
+                f"Latent {name!r} is {type(fn).__name__}, of which no draw can be made from given noise; "
+                "expected a distribution that is registered. Register how with "
+                "primo_pyro.program.from_noise.register."
             ) from error
         msg["done"] = True
 

@@ -155,7 +155,8 @@ class EnsembleEstimator(ImpactQuestions, NetworkEstimator):
         if frame is None or (names is not None and len(names) > 1):
             raise ModalityError(
                 f"No rows were given, and of {' and '.join(names or self.optional_)} none were held out by "
-                "members one after another. Pass rows that were not trained on, or fit with members=5."
+                "members one after another; expected some. Pass rows that were not trained on, or fit with "
+                "members=5."
             )
         kept = dict(getattr(self, "impact_calibrators_", {})) if names is not None else {}
         for key in names or (*self.optional_, *([ALL] if len(self.optional_) > 1 else [])):

@@ -216,7 +216,7 @@ class ModalityEstimator(RowReader):
         if len(rows) and not usable.any():
             raise ModalityError(
                 f"None of {len(rows)} rows has every modality ({', '.join(rows.x.names)}), and "
-                f"{type(self).__name__} is trained on such rows alone. Bring complete rows."
+                f"{type(self).__name__} is trained on such rows alone; expected some. Bring complete rows."
             )
         return rows if usable.all() else rows[usable]
 

@@ -91,8 +91,8 @@ class ClassLabels(Labels):
         classes = cls._at_least_two(np.unique(y), len(y))
         if len(y) >= MANY and len(classes) > len(y) / 2:
             warn(
-                f"y has {len(classes)} classes in {len(y)} rows; expected several rows of each. If labels "
-                "are numbers, use PrimoRegressor; else pool rare classes.",
+                f"y has {len(classes)} classes in {len(y)} rows; expected several rows of each. Use "
+                "PrimoRegressor if labels are numbers, or pool rare classes.",
                 FewRowsWarning,
             )
         return cls(classes)
@@ -126,7 +126,8 @@ class ClassLabels(Labels):
         if unknown.any():
             raise LabelError(
                 f"{int(unknown.sum())} of {len(y)} labels ({pd.unique(y[unknown])[:5]!r}) are not among the "
-                f"training classes {self.classes!r}. Leave these rows out, or train with them."
+                f"training classes {self.classes!r}; expected one of them in each row. Leave these rows out, "
+                "or train with them."
             )
         return codes
 
@@ -193,16 +194,16 @@ class IndicatorLabels(Labels):
             values = values.astype(np.float32)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"y cannot be read as 0 and 1 in {values.shape[1]} columns: {error}. Code each label as 0 or "
-                "1."
+                f"y cannot be read as 0 and 1 in {values.shape[1]} columns ({error}); expected these alone. "
+                "Code each label as 0 or 1."
             ) from error
         wrong = ~np.isin(values, (0, 1))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise LabelError(
                 f"y has {int(wrong.sum())} entries that are neither 0 nor 1 (first: {values[row, column]:g} "
-                f"in row {row}, column {column}). Code each label as 0 or 1, and leave out rows without "
-                "labels."
+                f"in row {row}, column {column}); expected these alone. Code each label as 0 or 1, and leave "
+                "out rows without labels."
             )
         return values
 
@@ -273,7 +274,9 @@ class NumberLabels(Labels):
         try:
             values = values.astype(float)
         except (TypeError, ValueError) as error:
-            raise LabelError(f"y cannot be read as numbers: {error}. Give one number a row.") from error
+            raise LabelError(
+                f"y cannot be read as numbers ({error}); expected such. Give one number a row."
+            ) from error
         _refuse_unusable(values)
         return values
 
@@ -329,7 +332,8 @@ def _given(y: ArrayLike | None) -> Any:
     """Labels that an array can be made of."""
     if y is None:
         raise LabelError(
-            "This estimator requires y to be passed, but the target y is None. Pass one label a row."
+            "This estimator requires y to be passed, but the target y is None; expected labels. Pass one "
+            "label a row."
         )
     y = _without_gaps(y)
     if issparse(y):
@@ -405,8 +409,8 @@ def _as_classes(labels: ArrayLike) -> np.ndarray:
                 check_classification_targets(y)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"The {len(y)} labels are not classes: {error} Give strings, integers or booleans, all of "
-                "one type, or use PrimoRegressor for numbers."
+                f"The {len(y)} labels are not classes ({error}); expected such. Give strings, integers or "
+                "booleans, all of one type, or use PrimoRegressor for numbers."
             ) from error
     return y
 
@@ -421,7 +425,8 @@ def _one_a_row(y: ArrayLike, cure: str) -> np.ndarray:
         column = column_or_1d(y, warn=True)
     except (TypeError, ValueError) as error:
         raise LabelError(
-            f"y cannot be read as one label a row: {error!s:.200} Give a list or an array of labels."
+            f"y cannot be read as one label a row ({error!s:.200}); expected such. Give a list or an array "
+            "of labels."
         ) from error
     if column.dtype.char in "eg":  # pandas knows neither half nor extended precision
         column = column.astype(float)

@@ -143,7 +143,7 @@ class OpenModel:
         except Exception as error:  # whatever bytes of any kind end in
             self.check_weights()
             raise SavedModelError(
-                f"{self.folder / WEIGHTS} was truncated or edited: it is no file of tensors "
+                f"{self.folder / WEIGHTS} was truncated or edited: it is no file of tensors, as was expected "
                 f"({type(error).__name__}: {error!s:.200}). {COPY_ANEW}"
             ) from error
         return found
@@ -238,8 +238,8 @@ def _find(folder: Path, name: str, checksum: str, files: ExitStack) -> tuple[byt
         different = found
     if different is None:
         raise SavedModelError(
-            f"{plain} does not exist; a saved model has {SETTINGS}, {WEIGHTS} and {MANIFEST}. Name the "
-            "folder that save was given, and copy it as a whole."
+            f"{plain} does not exist; expected a saved model, which has {SETTINGS}, {WEIGHTS} and "
+            f"{MANIFEST}. Name the folder that save was given, and copy it as a whole."
         )
     _check_sum(plain, different, checksum)
     raise AssertionError("the sums differ")
@@ -264,15 +264,16 @@ def _checked_manifest(path: Path) -> tuple[dict[str, str], bytes]:
             raw = file.read(MOST_MANIFEST + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SavedModelError(
-            f"{path} does not exist; a saved model has {SETTINGS}, {WEIGHTS} and {MANIFEST}. Name the folder "
-            "that save was given, and copy it as a whole."
+            f"{path} does not exist; expected a saved model, which has {SETTINGS}, {WEIGHTS} and {MANIFEST}. "
+            "Name the folder that save was given, and copy it as a whole."
         ) from error
     manifest = _as_object(path, raw)
     found = manifest.get("format"), manifest.get("format_version")
     if found != (FORMAT, FORMAT_VERSION):
         raise SavedModelError(
-            f"{path} says format {found[0]!r:.80}, version {found[1]!r:.80}; this release reads {FORMAT!r}, "
-            f"version {FORMAT_VERSION}. Load it by the release that saved it, or save it again by this one."
+            f"{path} says format {found[0]!r:.80}, version {found[1]!r:.80}; this release expected "
+            f"{FORMAT!r}, version {FORMAT_VERSION}. Load it by the release that saved it, or save it again "
+            "by this one."
         )
     sums: Any = manifest.get("sha256")
     fits = (
@@ -297,7 +298,8 @@ def _as_object(path: Path, raw: bytes) -> dict:
             raise ValueError("not an object")
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise SavedModelError(
-            f"{path} was truncated or edited: {len(raw)} bytes that are no JSON object ({error}). {COPY_ANEW}"
+            f"{path} was truncated or edited: {len(raw)} bytes that are no JSON object ({error}), as was "
+            f"expected. {COPY_ANEW}"
         ) from error
     return content
 

@@ -248,8 +248,8 @@ def _bare(
     if ("adopted_" in settings["learnt"]) != (programs is not None):
         raise SavedModelError(
             f"{folder} was saved {'with' if programs is None else 'without'} adopted programs, and load got "
-            f"{'none' if programs is None else 'some'}. Call load(folder"
-            f"{', programs=(model, guide)' if programs is None else ''})."
+            f"{'none' if programs is None else 'some'}; expected the same. Call "
+            f"load(folder{', programs=(model, guide)' if programs is None else ''})."
         )
     estimator = cls(**parameters | dict(given or {}) | {"encoders": encoders})
     # A checkpoint's folder may be that of another machine; so may the device, of which more is said below.

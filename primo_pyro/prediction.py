@@ -176,7 +176,8 @@ def summarise_until(
         if num_samples > MAX_SAMPLES:
             warn(
                 f"{len(rows)} of {len(x)} rows have a standard error above {tolerance} (the largest: "
-                f"{summary.impact_se.max():.2g}) with {num_samples // 2} draws. Raise the tolerance.",
+                f"{summary.impact_se.max():.2g}) with {num_samples // 2} draws; expected at most that. Raise "
+                "the tolerance.",
                 ToleranceWarning,
             )
             break

@@ -405,8 +405,8 @@ class ImpactQuestions(ModalityEstimator):
     def _require_optional(self) -> None:
         if not self.optional_:
             raise ModalityError(
-                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact. "
-                "Fit with rows in which one is absent, or name it in optional."
+                f"None of the modalities ({', '.join(self.shapes_)}) is optional, so nothing has an impact; "
+                "expected one that is. Fit with rows in which one is absent, or name it in optional."
             )
 
     @overload
@@ -428,8 +428,8 @@ class ImpactQuestions(ModalityEstimator):
         for name in names:
             if name not in self.optional_:
                 raise ModalityError(
-                    f"{name!r} has no latent; the optional modalities are {list(self.optional_)}. Choose "
-                    "among them, or fit with it in optional."
+                    f"{name!r} has no latent; the optional modalities are {list(self.optional_)}, and one of "
+                    "them was expected. Choose among them, or fit with it in optional."
                 )
         return tuple(m for m in self.optional_ if m in names)
 

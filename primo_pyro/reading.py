@@ -94,8 +94,8 @@ class RowReader(BaseEstimator, ABC):
         for name in x.names:
             if not x.present[name].any():
                 raise ModalityError(
-                    f"Modality {name!r} is absent in every one of {len(x)} training rows; nothing can be "
-                    "learnt of it. Leave it out, or add rows that have it."
+                    f"Modality {name!r} is absent in every one of {len(x)} training rows; expected some that "
+                    "have it, or nothing can be learnt of it. Leave it out, or add rows that have it."
                 )
             if 0 in some.values[name].shape[1:]:
                 raise ModalityError(
@@ -203,14 +203,14 @@ class RowReader(BaseEstimator, ABC):
             if name not in x.names:
                 raise ModalityError(
                     f"optional names {name!r}, which is no modality of x with its {len(x)} rows "
-                    f"({', '.join(x.names)}). Correct it."
+                    f"({', '.join(x.names)}); expected one of these. Correct it."
                 )
         for name in partly:
             if name not in optional:
                 raise ModalityError(
                     f"Modality {name!r} is observed, not optional, but absent in "
-                    f"{len(x) - int(x.present[name].sum())} of {len(x)} training rows. Add it to "
-                    "optional, or leave these rows out."
+                    f"{len(x) - int(x.present[name].sum())} of {len(x)} training rows; expected in all. Add "
+                    "it to optional, or leave these rows out."
                 )
         return tuple(sorted(optional))
 
@@ -226,8 +226,8 @@ class RowReader(BaseEstimator, ABC):
             what = " or ".join([*some, *(["others"] if len(unknown) > 3 else [])])
             warn(
                 f"{sum(counts[pattern] for pattern in unknown)} of {len(x)} rows have {what} present, as no "
-                "training row had; the model never learnt from rows like these. Drop modalities in training "
-                "(drop_at_random) to teach it.",
+                "training row had; expected patterns of training, since the model never learnt from rows "
+                "like these. Drop modalities in training (drop_at_random) to teach it.",
                 UnseenPatternWarning,
             )
         return x
@@ -241,9 +241,9 @@ class RowReader(BaseEstimator, ABC):
         where = "; ".join(features_of(x, name, chosen) for name, chosen in new.items() if chosen.any())
         if where:
             warn(
-                f"Cells are missing (NaN) where no training row lacked them ({where}); they are filled, and "
-                "the model never learnt what their absence says. Fill them in a better way first, or train "
-                "on rows with such cells.",
+                f"Cells are missing (NaN) where no training row lacked them ({where}); expected values. They "
+                "are filled, and the model never learnt what their absence says. Fill them in a better way "
+                "first, or train on rows with such cells.",
                 MissingCellsWarning,
             )
 
@@ -255,7 +255,7 @@ class RowReader(BaseEstimator, ABC):
             if name not in self.shapes_:
                 raise ModalityError(
                     f"Unknown modality {name!r} in {len(x)} rows; the model was trained on "
-                    f"{', '.join(self.shapes_)}. Correct the name, or leave it out."
+                    f"{', '.join(self.shapes_)}, and expected these. Correct the name, or leave it out."
                 )
         x = x.in_columns(self.columns_)
         for name in x.names:
@@ -263,7 +263,8 @@ class RowReader(BaseEstimator, ABC):
             if x.present[name].any() and shape != self.shapes_[name]:
                 raise ModalityError(
                     f"Modality {name!r} has {len(x)} rows of shape {list(shape)}; the model was trained on "
-                    f"{list(self.shapes_[name])}. Give the same features in the same order."
+                    f"{list(self.shapes_[name])}, and expected these. Give the same features in the same "
+                    "order."
                 )
         refuse_missing_cells(x, self._given_encoders())
         return x.select(*self.shapes_)

@@ -33,7 +33,8 @@ def _attributes_of(cls: type) -> tuple[type, Callable, Callable]:
         if type(value) is not cls:
             raise SavedModelError(
                 f"{type(value).__name__} is a {cls.__name__} with code of its own, which cannot be saved "
-                f"without pickle. Use {cls.__name__} itself, or set the parameter to one before saving."
+                f"without pickle; expected one of ours. Use {cls.__name__} itself, or set the parameter to "
+                "one before saving."
             )
         return dict(vars(value))
 
@@ -115,8 +116,9 @@ def to_json(value: Any, name: str) -> Any:
         if isinstance(value, kind):
             return {tag: to_json(simpler(value), name)}
     raise SavedModelError(
-        f"{name} holds {type(value).__name__} ({value!r:.60}), which cannot be saved without pickle. Give "
-        f"numbers, strings, arrays or the package's own objects, or set it to None before saving."
+        f"{name} holds {type(value).__name__} ({value!r:.60}), which cannot be saved without pickle; "
+        "expected what can. Give numbers, strings, arrays or the package's own objects, or set it to None "
+        "before saving."
     )
 
 

@@ -83,8 +83,8 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
             )
     except (ValueError, ImportError, UnicodeError, pd.errors.ParserError) as error:
         raise DataFileError(
-            f"{path} cannot be read as a table: {error}. Repair the file, or read it by pandas with other "
-            "settings and pass the DataFrame."
+            f"{path} cannot be read as a table: {error}; expected one. Repair the file, or read it by pandas "
+            "with other settings and pass the DataFrame."
         ) from error
     if id is None:
         return frame
@@ -113,7 +113,7 @@ def require_parquet(path: Path) -> None:
     """Refuse Parquet files where the library that reads and writes them is not installed."""
     if find_spec("pyarrow") is None:
         raise DataFileError(
-            f"{path} is a Parquet file, and pyarrow is not installed. Install it, pip install "
+            f"{path} is a Parquet file, and pyarrow is not installed; expected it. Install it, pip install "
             "'primo-pyro[parquet]', or use a CSV file."
         )
 
@@ -136,9 +136,9 @@ def as_frame(table: Any) -> pd.DataFrame:
     if isinstance(table, str | PathLike):
         found, cure = f"a path ({table!s:.60})", "Read it first: read_table(path)."
     elif isinstance(table, pd.Series):
-        cure = "A row of a table is one by x.to_frame().T, a column by x.to_frame()."
+        cure = "Write x.to_frame().T of a row of a table, or x.to_frame() of a column."
     elif isinstance(table, Mapping):
-        cure = "One row is one by pd.DataFrame([x]), columns by pd.DataFrame(x)."
+        cure = "Write pd.DataFrame([x]) of one row, or pd.DataFrame(x) of columns."
     elif isinstance(table, np.ndarray) and table.dtype.names is None:
         cure = "Write pd.DataFrame(x, columns=[...]) with the names of the training columns."
     elif isinstance(table, np.ndarray | list | tuple):

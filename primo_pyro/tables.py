@@ -136,7 +136,8 @@ class TableReader(BaseEstimator):
         if left_out:
             warn(
                 f"{len(left_out)} columns are left out: {', '.join(left_out[:8])}"
-                f"{', ...' if len(left_out) > 8 else ''}. Take them out of blocks to read this no more.",
+                f"{', ...' if len(left_out) > 8 else ''}; expected several values in each. Take them out of "
+                "blocks to read this no more.",
                 TableWarning,
             )
         self.columns_: dict[str, list[Column]] = columns

@@ -110,7 +110,10 @@ def class_weights(
     try:
         weights = np.asarray(compute_class_weight(class_weight, classes=classes, y=y), float)
     except (TypeError, ValueError) as error:
-        raise RowError(f"class_weight is {class_weight!r}, which cannot be used ({error}). {cure}") from error
+        raise RowError(
+            f"class_weight is {class_weight!r}, which cannot be used ({error}); expected positive numbers. "
+            f"{cure}"
+        ) from error
     if not (np.isfinite(weights) & (weights > 0)).all():
         raise RowError(f"class_weight is {class_weight!r}; expected positive numbers. {cure}")
     return weights

@@ -270,7 +270,7 @@ def rank_acquisitions(
     if not impacts:
         raise ModalityError(
             f"No optional modality ({', '.join(map(' + '.join, absent)) or 'there is none'}) is absent in "
-            f"any of {rows} rows, so nothing can be acquired. Pass rows with modalities absent."
+            f"any of {rows} rows, so nothing can be acquired; expected one. Pass rows with modalities absent."
         )
     parts = []
     for names, impact in impacts.items():
@@ -295,7 +295,8 @@ def costs_of(modality: str, costs: Mapping[str, ArrayLike] | None, rows: int) ->
         )
     if costs is not None and modality not in costs:
         raise CostError(
-            f"costs names {sorted(costs)}, and not {modality!r}. Give a cost for each optional modality."
+            f"costs names {sorted(costs)}, and not {modality!r}; expected all optional modalities. Give a "
+            "cost for each."
         )
     try:
         cost = np.asarray(1.0 if costs is None else costs[modality], float)

@@ -182,7 +182,7 @@ class Certificate:
             if harm == "wrong" and self.right_before is not None and self.right_after is not None:
                 return self.right_after & ~self.right_before
             cure = {
-                "flip": "Labels like these cannot be counted; give a change, as harm=0.1.",
+                "flip": "Labels like these cannot be counted. Give a change, as harm=0.1.",
                 "wrong": "Pass labels to certify.",
             }
             raise CertificateError(
@@ -235,7 +235,7 @@ class Certificate:
         if confidence is not None and false_discovery is not None:
             raise CertificateError(
                 f"confidence is {confidence} and false_discovery {false_discovery}; expected one of them at "
-                "most. The former is about all rows that a rule skips, the latter about this batch."
+                "most. Choose: the former is about all rows that a rule skips, the latter about this batch."
             )
         harmed, known = self.harm(harm), self.scores[by]
         name = harm if isinstance(harm, str) else "harm" if callable(harm) else f"change above {harm}"

@@ -237,7 +237,7 @@ def _checked(given: ArrayLike, outcome: Outcome | None) -> np.ndarray:
         bad = ~np.isfinite(logits).all((0, 2))
         raise DrawsError(
             f"{int(bad.sum())} of {logits.shape[1]} rows have logits that are not finite (first: row "
-            f"{int(bad.argmax())}). Look for overflow in the model or in its input."
+            f"{int(bad.argmax())}); expected finite ones. Look for overflow in the model or in its input."
         )
     return logits
 

@@ -157,7 +157,7 @@ def codes_of(
     if len(classes) != p.shape[1] or not np.isin(y, classes).all():
         raise DrawsError(
             f"{int((~np.isin(y, classes)).sum())} of {len(y)} labels are not among the {len(classes)} "
-            f"classes of the {p.shape[1]} columns. Pass classes, in the order of the columns."
+            f"classes of the {p.shape[1]} columns; expected all. Pass classes, in the order of the columns."
         )
     order = np.argsort(classes)
     return order[np.searchsorted(classes, y, sorter=order)], p

@@ -158,7 +158,8 @@ def require_present(x: Modalities, names: Iterable[str], method: str, cure: str)
         absent = len(x) - int(x.present[name].sum()) if name in x.present else len(x)
         if absent:
             raise ModalityError(
-                f"{method} needs modality {name!r} in every row; it is absent in {absent} of {len(x)}. {cure}"
+                f"{method} needs modality {name!r} in every row; it is absent in {absent} of {len(x)}, "
+                f"expected in none. {cure}"
             )
 
 
@@ -180,5 +181,6 @@ def require_roles(x: Modalities, optional: Sequence[str], method: str) -> None:
     if not optional or not observed:
         raise ModalityError(
             f"{method} needs observed modalities and optional ones; of {', '.join(x.names)} "
-            f"{'none' if not optional else 'each'} is optional. Say which may be absent: optional=(name,)."
+            f"{'none' if not optional else 'each'} is optional; expected both kinds. Say which may be "
+            "absent: optional=(name,)."
         )

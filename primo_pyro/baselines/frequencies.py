@@ -52,6 +52,6 @@ class FrequencyClassifier(DummyClassifier):
             return super().fit(x, y)
         except (TypeError, ValueError) as error:
             raise LabelError(
-                f"The {rows} labels are not classes: {error!s:.200} Give strings, integers or booleans, all "
-                "of one type."
+                f"The {rows} labels are not classes ({error!s:.200}); expected such. Give strings, integers "
+                "or booleans, all of one type."
             ) from error

@@ -108,8 +108,8 @@ class NeighbourCompletions:
         x = x[x.complete]
         if len(x) < self.n_neighbors:
             raise ModalityError(
-                f"{len(x)} training rows have every modality; {self.n_neighbors} neighbours need at least as "
-                "many. Lower n_neighbors, or bring more complete rows."
+                f"{len(x)} training rows have every modality; expected at least {self.n_neighbors}, as many "
+                "as neighbours. Lower n_neighbors, or bring more complete rows."
             )
         self.rows_ = x
         self.shapes_ = {m: x.values[m].shape[1:] for m in x.names if m != self.optional}

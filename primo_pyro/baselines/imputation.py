@@ -75,8 +75,8 @@ def _require_narrow(shapes: dict[str, tuple[int, ...]], most: int, what: str) ->
     if sum(features.values()) > most:
         each = ", ".join(f"{name!r} has {n}" for name, n in features.items())
         raise ModalityError(
-            f"{what} takes {most} features at most; modality {each}. Leave out the largest, bring fewer "
-            "features of it, or use a network."
+            f"{what} takes {most} features at most; modality {each}; expected fewer. Leave out the "
+            "largest, bring fewer features of it, or use a network."
         )
 
 

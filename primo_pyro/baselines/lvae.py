@@ -184,8 +184,8 @@ class LVAEClassifier(LatentClassifier):
         if drawn > MAX_DRAWN:
             raise ModalityError(
                 f"LVAEClassifier draws absent modalities whole, {MAX_DRAWN} numbers at most; "
-                f"{', '.join(self.optional_)} would be {drawn}. Bring fewer features of them, or use a "
-                "method that reconstructs nothing."
+                f"{', '.join(self.optional_)} would be {drawn}; expected fewer. Bring fewer features of "
+                "them, or use a method that reconstructs nothing."
             )
         classes = len(self.classes_)
         model = CovariateModel(

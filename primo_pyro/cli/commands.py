@@ -232,7 +232,10 @@ def check(
         write_rows(lines, out, "line")
     refused = int((lines["became"] == "refused").sum())
     if refused:
-        raise ModalityError(f"{table}: fit would refuse {refused} columns; expected none. See above.")
+        raise ModalityError(
+            f"{table}: fit would refuse {refused} columns; expected none. Correct those that are listed as "
+            "refused, or take them out of their blocks."
+        )
 
 
 @app.command()

@@ -131,7 +131,9 @@ def read_settings(path: Path | None) -> Settings:
     except FileNotFoundError as error:
         raise SettingsError(f"{path} does not exist; expected a TOML file. Correct the path.") from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are such
-        raise SettingsError(f"{path} cannot be read as TOML: {error}. Correct it there.") from error
+        raise SettingsError(
+            f"{path} cannot be read as TOML ({error}); expected TOML. Correct it there."
+        ) from error
     known = [f.name for f in fields(Settings)]
     for name, value in content.items():
         check_known(name, known, f"{path}: setting")
@@ -163,8 +165,8 @@ def check_known(name: str, known: Iterable[str], what: str) -> None:
     if name not in known:
         close = difflib.get_close_matches(name, known, 1, 0.0)[0]
         raise SettingsError(
-            f"{what} {name!r} is not known; the nearest known one is {close!r}. Correct the name; all are "
-            f"{', '.join(known)}."
+            f"{what} {name!r} is not known; the nearest known one is {close!r}. Correct the name; expected "
+            f"one of {', '.join(known)}."
         )
 
 
@@ -197,7 +199,9 @@ def parse_costs(texts: Iterable[str]) -> dict[str, float]:
         try:
             costs[name] = float(number)
         except ValueError as error:
-            raise SettingsError(f"--cost {text!r} has no number; write it as --cost {name}=3.") from error
+            raise SettingsError(
+                f"--cost {text!r} has no number; expected one. Write --cost {name}=3."
+            ) from error
     return costs
 
 
@@ -221,5 +225,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
 def _halves(text: str, flag: str, example: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip() or not value.strip():
-        raise SettingsError(f"{flag} {text!r} lacks a name, '=' or what follows; write {flag} {example}.")
+        raise SettingsError(
+            f"{flag} {text!r} lacks a name, '=' or what follows; expected all three. Write {flag} {example}."
+        )
     return name.strip(), value.strip()

@@ -105,7 +105,9 @@ def write_rows(frame: pd.DataFrame, path: Path | None, id: str | None) -> None:
     except (OSError, ValueError) as error:
         if isinstance(error, PrimoError):
             raise
-        raise DataFileError(f"{path} cannot be written: {error}. Name another file.") from error
+        raise DataFileError(
+            f"{path} cannot be written ({error}); expected a place that can. Name another file."
+        ) from error
 
 
 def _write_text(frame: pd.DataFrame, stream: IO[str], sep: str) -> None:

@@ -14,7 +14,7 @@ PATTERNS = 12
 BLOCKS = ["block", "became", "features", "rows", "missing", "note"]
 # What a message says to who writes Python, and what helps in the shell.
 CURES = {
-    "frame[": "In the shell: correct the cells in the file, name what stands for missing by --na, or take "
+    "frame[": "In the shell: Correct the cells in the file, name what stands for missing by --na, or take "
     "the column out of its block by '!' and its name.",
     "weighted=True": "In the shell: --weighted.",
     "PrimoRegressor": "In the shell: --outcome number.",

@@ -306,7 +306,11 @@ def check_costs(model: Model, settings: Settings) -> dict[str, float]:
         raise CostError(f"The budget is {settings.budget}; expected a number from 0. Correct --budget.")
     free = [name for name in model.optional_ if name not in settings.costs]
     if free and settings.costs:
-        warn(f"No cost was given for {listed(free, 20)}: taken as 1.", PrimoWarning)
+        warn(
+            f"No cost was given for {listed(free, 20)}, which is taken as 1; expected one for each. Add "
+            f"--cost {free[0]}=3.",
+            PrimoWarning,
+        )
     return dict.fromkeys(model.optional_, 1.0) | dict(settings.costs)
 
 

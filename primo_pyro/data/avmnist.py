@@ -434,7 +434,10 @@ class Mixer:
         of_part = (noise.fold == TEST_FOLD) == test
         clips = np.flatnonzero(of_part & [len(starts) > 0 for starts in self.starts])
         if len(clips) == 0:
-            raise DataFileError(f"Of {len(noise.fold)} noise clips none is for the {_part_name(test)} part.")
+            raise DataFileError(
+                f"Of {len(noise.fold)} noise clips none is for the {_part_name(test)} part; expected one. "
+                "Get the whole set."
+            )
         self.clip = clips[(clip * len(clips)).astype(int)]
         self.start = np.array(
             [self.starts[c][int(u * len(self.starts[c]))] for c, u in zip(self.clip, piece, strict=True)], int
@@ -445,7 +448,7 @@ class Mixer:
             if len(pool) == 0:
                 raise DataFileError(
                     f"No recording of the digit {digit} is for the {_part_name(test)} part; "
-                    f"{len(digits.digit)} recordings were read. Get the whole set."
+                    f"{len(digits.digit)} recordings were read, and expected one at least. Get the whole set."
                 )
             rows = labels == digit
             self.recording[rows] = pool[(take[rows] * len(pool)).astype(int)]

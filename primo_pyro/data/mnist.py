@@ -78,7 +78,6 @@ def read_idx(path: AnyPath) -> np.ndarray:
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4).tolist()
     if len(values) != np.prod(shape):
         raise DataFileError(
-            f"{path} holds {len(values)} bytes of values; expected {shape}, as its head says. It is "
-            "truncated: get it again."
+            f"{path} holds {len(values)} bytes of values; expected {shape}, as its head says. Get it again."
         )
     return values.reshape(shape)

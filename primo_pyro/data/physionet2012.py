@@ -67,7 +67,7 @@ CLASSES = {
 VIEWS = ("two", "three", "five")
 LICENCE = "PhysioNet/CinC Challenge 2012, Open Data Commons Attribution 1.0 (cite Silva et al. 2012)"
 OBTAIN = (
-    "It is open: get set-a, set-b and set-c (.tar.gz) and Outcomes-a.txt, -b and -c from "
+    "It is open. Get set-a, set-b and set-c (.tar.gz) and Outcomes-a.txt, -b and -c from "
     "https://physionet.org/content/challenge-2012/1.0.0/ and unpack them into a folder named physionet2012."
 )
 LAYOUT = DataFile(
@@ -402,5 +402,5 @@ def _read_record(
 def _bad_line(file: Path, line: str) -> DataFileError:
     return DataFileError(
         f"{file} has the line {line!r}; expected lines like '00:07,HR,73' under the head "
-        "'Time,Parameter,Value'. It is truncated or another file: unpack its archive again."
+        "'Time,Parameter,Value'. Unpack its archive again."
     )

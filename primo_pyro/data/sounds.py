@@ -159,7 +159,7 @@ def _read_wav(path: Path) -> np.ndarray:
             rate, wave = wavfile.read(path)
     except (ValueError, EOFError, wavfile.WavFileWarning) as error:
         raise DataFileError(
-            f"{path} cannot be read as a wav file ({error}). Unpack the archive again."
+            f"{path} cannot be read ({error}); expected a wav file. Unpack the archive again."
         ) from error
     if wave.dtype != np.int16 or wave.ndim != 1:
         raise DataFileError(

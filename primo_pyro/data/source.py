@@ -126,8 +126,8 @@ def not_found(what: str, looked_in: Iterable[Path], obtain: str) -> DataNotFound
     """The error for data that is nowhere."""
     places = ", ".join(map(str, looked_in))
     return DataNotFoundError(
-        f"{what} was not found (looked in {places}). {obtain} Then give its folder as path, or put it into "
-        "the folder that the environment variable PRIMO_DATA names."
+        f"{what} was not found (looked in {places}); expected it in one of them. {obtain} Then give its "
+        "folder as path, or put it into the folder that the environment variable PRIMO_DATA names."
     )
 
 
@@ -166,7 +166,8 @@ def _download(file: DataFile, target: Path) -> Path:
         else:
             return target
     raise DataFileError(
-        f"{file.name} could not be downloaded ({'; '.join(failures)}). Try again later. {file.obtain}"
+        f"{file.name} could not be downloaded ({'; '.join(failures)}); expected one of its places to answer. "
+        f"Try again later. {file.obtain}"
     )
 
 

@@ -109,8 +109,8 @@ class LeNet(nn.Module):
         cells = int(np.prod([side >> (self.layers + 1) for side in sides]))
         if cells == 0:
             raise ModalityError(
-                f"LeNet with {self.layers} layers halves {list(sides)} to nothing; at most "
-                f"{halvings - 1} layers fit. Lower layers."
+                f"LeNet with {self.layers} layers halves {list(sides)} to nothing; expected at most "
+                f"{halvings - 1} layers, which fit. Lower layers."
             )
         # The order of the numbers in memory that convolutions and pooling are fastest with on a processor.
         # torch's hints leave this form of `to` out.
@@ -159,9 +159,9 @@ def encoder_for(
         return Prepared(scale, LeNet(shape, out_features, dropout=dropout))
     if len(shape) not in (1, 2):
         raise ModalityError(
-            f"Modality {name!r} has rows of shape {list(shape)}; an encoder is chosen for [features], "
-            f"[time, features] or [channels, height, width]. Reshape it, or pass encoders={{{name!r}: "
-            "your own module}}."
+            f"Modality {name!r} has rows of shape {list(shape)}; expected one for which an encoder is "
+            "chosen, [features], [time, features] or [channels, height, width]. Reshape it, or pass "
+            f"encoders={{{name!r}: your own module}}."
         )
     inputs = FeatureInput.from_rows(values)
     network = MLP if len(shape) == 1 else GRU
@@ -337,14 +337,15 @@ def encoders_for(
     unknown = sorted(set(given or ()) - set(x.names))
     if unknown:
         raise ModalityError(
-            f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}). Correct the names."
+            f"encoders names {unknown}, which are no modalities of x ({sorted(x.names)}); expected some of "
+            "these. Correct the names."
         )
     known = {*dir(Encoders), *vars(nn.ModuleDict()), "out_features"}
     taken = sorted(name for name in x.names if name in known)
     if taken:
         raise ModalityError(
-            f"Modality {taken[0]!r} has the name of a method or attribute of torch modules. Rename it, for "
-            f"example to '{taken[0]}_block'."
+            f"Modality {taken[0]!r} has the name of a method or attribute of torch modules; expected "
+            f"another. Rename it, for example to '{taken[0]}_block'."
         )
     encoders = {
         name: _fitting(name, copy.deepcopy(given[name]), x.values[name][x.present[name]][:2], hidden_dim)

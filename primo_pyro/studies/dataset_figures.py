@@ -88,7 +88,7 @@ def load_models(data: str, folder: Path) -> dict[str, PrimoClassifier]:
     folders = sorted(folder.glob(f"{data}_*"))
     if not folders:
         raise SavedModelError(
-            f"{folder} holds no model of {data} (folders {data}_<name>). Train and keep one: "
+            f"{folder} holds no model of {data} (folders {data}_<name>); expected one. Train and keep one: "
             f"python examples/{data}.py"
         )
     return {found.name.removeprefix(f"{data}_"): PrimoClassifier.load(found) for found in folders}

@@ -50,7 +50,8 @@ def _unimodal(task: Task, **settings: Any) -> BaseEstimator:
     if task.observed is None:
         raise ModalityError(
             f"A unimodal network needs a modality that is present in every row; each of "
-            f"{', '.join(task.optional)} may be absent. Compare on a task with an observed modality."
+            f"{', '.join(task.optional)} may be absent, and one was expected in all rows. Compare on a task "
+            "with an observed modality."
         )
     return UnimodalClassifier(task.observed, **settings)
 
@@ -94,8 +95,8 @@ def _entropy(classifier: BaseEstimator, task: Task, x: Modalities, x_test: Modal
 def _neighbours(classifier: BaseEstimator, task: Task, x: Modalities, x_test: Modalities) -> pd.DataFrame:
     if len(task.optional) > 1:
         raise ModalityError(
-            f"Neighbours complete one modality, and here {' and '.join(task.optional)} may be absent. "
-            "Compare on a task with one of them."
+            f"Neighbours complete one modality, and here {' and '.join(task.optional)} may be absent; "
+            "expected one. Compare on a task with one of them."
         )
     return NeighbourCompletions(classifier, task.optional[0]).fit(x).predictive_impact(x_test)
 
