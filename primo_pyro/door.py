@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Mapping, Set
-from typing import Any
+from collections.abc import Container, Hashable, Mapping, Set, Sized
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,7 @@ def align_labels(x: Modalities, y: ArrayLike) -> Any:
     if y is None:
         return y
     try:
-        rows = len(y)
+        rows = len(cast(Sized, y))
     except TypeError:
         rows = -1
     if rows < 0 or isinstance(y, str | Mapping | Set):
