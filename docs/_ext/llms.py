@@ -13,7 +13,8 @@ __all__ = ["setup"]
 
 
 def first_sentence(doctree: nodes.document) -> str:
-    paragraph = next(iter(doctree.findall(nodes.paragraph)), None)
+    own = (p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section))
+    paragraph = next(own, None)
     text = " ".join(paragraph.astext().split()) if paragraph else ""
     return text.partition(". ")[0].rstrip(".:")
 
