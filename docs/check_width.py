@@ -1,7 +1,7 @@
 """Open every page of a built site in a browser, on a phone and on a desk: no page may scroll sideways.
 
-``python docs/check_width.py build/site``, with ``--pictures FOLDER`` to look at the pages. Where there is no Chromium
-it says so and checks nothing.
+``python docs/check_width.py build/site``, with ``--pictures FOLDER`` to look at the pages. Where there is no
+Chromium it says so and checks nothing.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -18,6 +19,12 @@ HERE = Path(__file__).parent
 # What the pages' own processes inherit: one thread each, and no progress bar in the output of a cell.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
+# A profile of their own, so that nobody's start-up files run in them; an unencrypted local port is no news.
+ipython = tempfile.TemporaryDirectory()
+profile = Path(ipython.name, "profile_default")
+profile.mkdir()
+profile.joinpath("ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40")
+os.environ["IPYTHONDIR"] = ipython.name
 
 project = "primo_pyro"
 author = "the authors of primo_pyro"
@@ -33,6 +40,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "docstrings",
     "glossary_terms",
     "llms",
     "pages_with_data",
@@ -67,9 +75,11 @@ autodoc_default_options = {"members": True, "inherited-members": "BaseEstimator,
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "RowsLike", "Blocks", "RandomState", "AnyPath")}
 autodoc_preserve_defaults = True
 autosummary_generate = False  # the pages of docs/reference name what they have
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 88
 add_module_names = False
@@ -95,3 +105,13 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+
+def keep_spreads(app, docname: str, source: list[str]) -> None:
+    """In tables, a number and its spread stay on one line."""
+    lines = source[0].split("\n")
+    source[0] = "\n".join(line.replace(" ± ", "\u00a0±\u00a0") if line[:1] == "|" else line for line in lines)
+
+
+def setup(app) -> None:
+    app.connect("source-read", keep_spreads)

@@ -14,7 +14,7 @@ import primo_pyro
 PACKAGE = Path(primo_pyro.__file__).parent
 ROOT = PACKAGE.parent
 GLOSSARY = ROOT / "docs" / "glossary.md"
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 TEXTS = [
     *(page for page in PAGES if page != "docs/glossary.md"),
     *sorted(

@@ -1,6 +1,6 @@
 """``llms.txt`` beside the pages: what the site has, for programs that read text (llmstxt.org).
 
-Each page is listed with its first sentence and the address of its text. ``llms-full.txt`` has all of the text.
+Each page is listed with its first sentence and the address of its text. ``llms-full.txt`` has all text.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import yaml
 
+from primo_pyro import data
+
 __all__ = ["NOTE", "needs_of", "pages_without_data", "setup"]
 
 LIMIT = 300  # seconds, with a download where there is one
-NOTE = ":::{note}\nThis page was built without its data ({needs}), so the outputs of its code are left out.\n:::\n"
+NOTE = ":::{{note}}\nThis page was built without its data ({needs}): outputs of its code are left out.\n:::\n"
 
 
 def front_matter(text: str) -> dict[str, object]:
@@ -41,6 +44,8 @@ def why_not(name: str) -> str | None:
     In a process of its own, since a download that hangs must end.
     """
     loader = name if name.startswith("load_") else f"load_{name}"
+    if loader not in data.__all__:
+        raise ValueError(f"A page says `needs: {name}`; expected a name NAME of primo_pyro.data.load_NAME.")
     code = f"from primo_pyro import data; data.{loader}()"
     try:
         run = subprocess.run(
@@ -48,8 +53,6 @@ def why_not(name: str) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"not loaded within {LIMIT} s"
-    if "has no attribute" in run.stderr:
-        raise ValueError(f"A page says `needs: {name}`; expected a name NAME of primo_pyro.data.load_NAME.")
     return run.stderr.strip().splitlines()[-1] if run.returncode else None
 
 
@@ -70,9 +73,10 @@ def pages_without_data(folder: Path) -> list[str]:
 
 
 def note(app, docname: str, source: list[str]) -> None:
-    """Tell readers, below the title."""
+    """Tell readers, below the title, and Sphinx the language, which it else learns from the run."""
     if f"{docname}.md" in app.config.nb_execution_excludepatterns:
         top, title, rest = source[0].partition("\n# ")
+        top = re.sub(r"^( +)name: python3$", r"\g<0>\n\1language: python", top, flags=re.MULTILINE)
         line, _, body = rest.partition("\n")
         needs = ", ".join(needs_of(source[0]))
         source[0] = f"{top}{title}{line}\n\n{NOTE.format(needs=needs)}\n{body}"

@@ -11,8 +11,6 @@ from html import escape
 from pathlib import Path
 
 from docutils import nodes
-from sphinx import addnodes
-from sphinx.util.osutil import relative_uri
 
 __all__ = ["setup"]
 
@@ -24,13 +22,15 @@ def replace_links(app, doctree: nodes.document) -> None:
     """Before Sphinx takes them for downloads or unknown names."""
     env = app.env
     docname = env.current_document.docname
-    for node in list(doctree.findall(lambda n: isinstance(n, addnodes.download_reference | nodes.Element))):
-        if node.get("reftype") != "myst":
-            continue
-        target = Path(env.relfn2path(node["reftarget"].partition("#")[0], docname)[1]).resolve()
+    links = [node for node in doctree.findall(nodes.Element) if node.get("reftype") == "myst"]
+    for node in links:
+        if node.get("refdomain") == "doc":  # Markdown, without its suffix; absolute where it is no page
+            target = Path(node["reftarget"]).with_suffix(".md")
+        else:
+            target = Path(env.relfn2path(node["reftarget"].partition("#")[0], docname)[1]).resolve()
         if not target.is_relative_to(ROOT) or target.is_relative_to(env.srcdir):
             continue
-        if target.is_dir() or target.suffix in LEXERS or target.name == "Makefile":
+        if target.is_dir() or (target.is_file() and target.suffix in LEXERS) or target.name == "Makefile":
             path = target.relative_to(ROOT).as_posix()
             env.source_pages.setdefault(docname, set()).add(path)
             uri = app.builder.get_relative_uri(docname, f"source/{path}")
@@ -43,18 +43,16 @@ def files_of(folder: Path) -> list[Path]:
 
 def source_pages(app) -> Iterator[tuple[str, dict[str, object], str]]:
     linked = {ROOT / path for paths in app.env.source_pages.values() for path in paths}
-    for path in sorted(linked | {file for path in linked if path.is_dir() for file in files_of(path)}):
+    inside = {file for folder in linked if folder.is_dir() for file in files_of(folder)}
+    for path in sorted(linked | inside):
         name = f"source/{path.relative_to(ROOT).as_posix()}"
         if path.is_dir():
-            links = (
-                (relative_uri(f"{name}.html", f"source/{file.relative_to(ROOT).as_posix()}.html"), file)
-                for file in files_of(path)
-            )
-            body = "".join(
-                f'<li><a href="{escape(uri)}"><code>{escape(file.relative_to(path).as_posix())}</code></a></li>'
-                for uri, file in links
-            )
-            body = f"<ul>{body}</ul>"
+            items = []
+            for file in files_of(path):
+                inner = file.relative_to(path).as_posix()
+                uri = f"{path.name}/{inner}.html"  # beside the folder's own page
+                items.append(f'<li><a href="{escape(uri)}"><code>{escape(inner)}</code></a></li>')
+            body = f"<ul>{''.join(items)}</ul>"
         else:
             code = path.read_text(encoding="utf-8")
             body = app.builder.highlighter.highlight_block(code, LEXERS.get(path.suffix, "text"))

@@ -122,8 +122,9 @@ def scenario_scores(
 def classwise_calibration_error(y: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
     """How far predicted probabilities lie from frequencies, averaged over classes and rows.
 
-    For each class, rows are put in bins of equal width by its predicted probability; |mean prediction -
-    frequency| is averaged over bins by their rows, and then over classes (Kull et al. 2019).
+    For each class, rows are put in bins of equal width by its predicted probability; the
+    distance of mean prediction and frequency is averaged over bins by their rows, and then over classes (Kull
+    et al. 2019).
 
     >>> classwise_calibration_error([0, 1, 1, 1], np.tile([0.25, 0.75], (4, 1)))
     0.0

@@ -279,7 +279,7 @@ class Multilabel(Outcome):
 
     Given the latents the labels are independent; averaged over the latents they need not be. A prediction is
     the L probabilities of 1. The distance is the mean over labels of the total variation distance of each,
-    |p_l - q_l|, and V is at most 1/2.
+    ``|p_l - q_l|``, and V is at most 1/2.
 
     >>> outcome = Multilabel(2)
     >>> outcome.distance(torch.tensor([0.9, 0.5]), torch.tensor([0.5, 0.5])).item()
