@@ -19,6 +19,7 @@ EXAMPLES, BENCHMARKS = (Path(__file__).parents[1] / folder for folder in ("examp
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 REDRAWS = "figures.py"  # it is run on the models that examples have kept
 SEQUENCES = "sequences.py"  # it plays orders, and compares no methods
+STORY = "story_of_z.py"  # it runs a page; tests/test_story_of_z.py
 TABLE = "support2.py"  # it takes a file, and compares no methods; tests/test_front_door.py has its like
 COMMON = ["--seeds", "1", "--epochs", "2", "--jobs", "1"]
 
@@ -150,7 +151,13 @@ SCRIPTS = sorted([*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py")])
 
 
 def test_every_example_is_listed():
-    listed = {REDRAWS, SEQUENCES, TABLE, *(name for name, *_ in [*RUNS.values(), *OTHER_RUNS.values()])}
+    listed = {
+        REDRAWS,
+        SEQUENCES,
+        STORY,
+        TABLE,
+        *(name for name, *_ in [*RUNS.values(), *OTHER_RUNS.values()]),
+    }
     assert {path.name for path in EXAMPLES.glob("*.py")} == listed
 
 
