@@ -43,7 +43,8 @@ class Schedule:
     not above the smallest one by more than a standard error of the difference, row by row: what few rows
     cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
     Without a ``batch_size`` it is that of `batch_size_for`; without a ``weight_decay`` that of
-    `weight_decay_for`. A loss may name parameters that do not decay, see `primo_pyro.program.loss.Loss`.
+    `weight_decay_for`. It is for matrices: vectors do not decay, nor do parameters that a loss names
+    (`primo_pyro.program.loss.Loss`).
 
     Raises
     ------
@@ -297,9 +298,10 @@ def _train(
 
 def _optimiser(loss: nn.Module, schedule: Schedule, rows: int) -> torch.optim.AdamW:
     decay = weight_decay_for(rows) if schedule.weight_decay is None else schedule.weight_decay
-    spared = list(getattr(loss, "undecayed", ()))
-    known = {id(p) for p in spared}
-    decayed = [p for p in loss.parameters() if id(p) not in known]
+    own = {id(p) for p in getattr(loss, "undecayed", ())}
+    decayed = [p for p in loss.parameters() if id(p) not in own and p.ndim > 1]  # no offsets and scales
+    known = {id(p) for p in decayed}
+    spared = [p for p in loss.parameters() if id(p) not in known]
     groups = [{"params": decayed, "weight_decay": decay}, {"params": spared, "weight_decay": 0.0}]
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
