@@ -94,6 +94,8 @@ def align_labels(x: Modalities, y: ArrayLike) -> Any:
     """
     if y is None:
         return y
+    if hasattr(y, "__array__") and not hasattr(y, "__len__"):
+        y = np.asarray(y)
     try:
         rows = len(cast(Sized, y))
     except TypeError:

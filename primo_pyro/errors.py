@@ -25,6 +25,7 @@ __all__ = [
     "MissingCellsWarning",
     "ModalityError",
     "ModelFileError",
+    "NotNumbersError",
     "OverfitWarning",
     "ParameterError",
     "PositionError",
@@ -56,6 +57,10 @@ class UnfittedError(PrimoError, NotFittedError):
 
 class ModalityError(PrimoError, ValueError):
     """A block of values, or its presence, cannot be used."""
+
+
+class NotNumbersError(ModalityError, TypeError):
+    """Cells are of a kind that cannot be a number."""
 
 
 class PositionError(ModalityError, IndexError):

@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from primo_pyro.door import align_labels, warn_of_answers, warn_of_shapes
-from primo_pyro.errors import MissingCellsWarning, ModalityError, UnseenPatternWarning, warn
+from primo_pyro.errors import MissingCellsWarning, ModalityError, NotNumbersError, UnseenPatternWarning, warn
 from primo_pyro.identity import Names as ColumnNames
 from primo_pyro.labels import Labels, labels_of
 from primo_pyro.lifecycle import require_fitted
@@ -165,8 +165,9 @@ class RowReader(BaseEstimator, ABC):
         try:
             numbers = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan", **validate)
         except (TypeError, ValueError) as error:
-            said = str(error).partition("\n")[0][:200].removesuffix(".")
-            raise ModalityError(
+            said = " ".join(str(error).split())[:300].removesuffix(".")
+            kind = NotNumbersError if isinstance(error, TypeError) else ModalityError
+            raise kind(
                 f"x of type {type(x).__name__} cannot be read ({said}); expected rows of numbers. Pass "
                 "Modalities, a mapping of blocks, or an array [rows, features]; texts are read with blocks."
             ) from error
