@@ -19,6 +19,7 @@ from primo_pyro.errors import FewRowsWarning, LabelError, warn
 from primo_pyro.program.outcomes import Categorical, Multilabel, Normal, Ordinal, Outcome
 
 __all__ = [
+    "NO_LABEL",
     "ClassLabels",
     "IndicatorLabels",
     "Labels",

@@ -271,9 +271,9 @@ def _checked_manifest(path: Path) -> tuple[dict[str, str], bytes]:
     found = manifest.get("format"), manifest.get("format_version")
     if found != (FORMAT, FORMAT_VERSION):
         raise SavedModelError(
-            f"{path} says format {found[0]!r:.80}, version {found[1]!r:.80}; this release expected "
-            f"{FORMAT!r}, version {FORMAT_VERSION}. Load it by the release that saved it, or save it again "
-            "by this one."
+            f"{path} says format {found[0]!r:.80}, version {found[1]!r:.80}; this release reads {FORMAT!r}, "
+            f"version {FORMAT_VERSION}, and expected these. Load it by the release that saved it, or save it "
+            "again by this one."
         )
     sums: Any = manifest.get("sha256")
     fits = (

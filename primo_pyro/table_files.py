@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import warnings
+import zlib
+from collections import Counter
 from collections.abc import Mapping
 from importlib.util import find_spec
 from os import PathLike
@@ -28,8 +31,8 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
     Parameters
     ----------
     path
-        A file whose name ends in ``.csv``, ``.tsv`` or ``.txt`` (also behind ``.gz``; commas, semicolons or
-        tabs), or in ``.parquet`` or ``.pq``.
+        A file whose name ends in ``.csv``, ``.tsv`` or ``.txt`` (also behind ``.gz``; commas, semicolons,
+        tabs or bars), or in ``.parquet`` or ``.pq``.
     id
         The column that names the rows; it becomes the index, and leading zeros stay.
 
@@ -64,27 +67,24 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
             require_parquet(path)
             frame = pd.read_parquet(path)
         elif kind in ("csv", "tsv", "txt"):
-            opened = gzip.open if path.name.lower().endswith(".gz") else open
-            with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-                head = file.readline()
-            sep = max(",;\t", key=head.count)
-            names = next(csv.reader([head], delimiter=sep), [])
-            frame = pd.read_csv(
-                path,
-                sep=sep,
-                low_memory=False,
-                skipinitialspace=True,
-                dtype={id: str} if id in names else None,
-            )
+            frame = _read_text(path, id)
         else:
             raise DataFileError(
                 f"{path} ends in {kind!r}; expected .csv, .tsv, .txt or .parquet. Read it by pandas, and "
                 "pass the DataFrame."
             )
-    except (ValueError, ImportError, UnicodeError, pd.errors.ParserError) as error:
+    except UnicodeDecodeError as error:
         raise DataFileError(
-            f"{path} cannot be read as a table: {error}; expected one. Repair the file, or read it by pandas "
-            "with other settings and pass the DataFrame."
+            f"{path} cannot be read as a table: {_line_of(path, error)} is not UTF-8 ({error.reason}); "
+            "expected UTF-8. Save it in this encoding, or read it by pandas with encoding='latin-1' and pass "
+            "the DataFrame."
+        ) from error
+    except (ValueError, ImportError, EOFError, zlib.error, pd.errors.ParserError, OSError) as error:
+        if isinstance(error, DataFileError):
+            raise
+        raise DataFileError(
+            f"{path} cannot be read as a table: {str(error).strip().removesuffix('.')}; expected one. Repair "
+            "the file, or read it by pandas with other settings and pass the DataFrame."
         ) from error
     if id is None:
         return frame
@@ -93,11 +93,66 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
         raise DataFileError(
             f"{path} has no column {id!r}; expected one of {listed(close or frame.columns[:10])}. Correct id."
         )
+    unnamed = frame[id].isna().to_numpy()
+    if unnamed.any():
+        raise DataFileError(
+            f"{path}: column {id!r} is empty in {int(unnamed.sum())} of {len(frame)} rows (first: row "
+            f"{int(unnamed.argmax()) + 1}); expected a name in each. Fill it in, or leave these rows out."
+        )
     frame = frame.set_index(id)
     texts = frame.index
     if all(isinstance(t, str) and (t == "0" or (t.isdecimal() and t[0] != "0")) for t in texts):
         frame.index = texts.astype("int64")
     return frame
+
+
+def _read_text(path: Path, id: str | None) -> pd.DataFrame:
+    """A file of values parted by commas, semicolons, tabs or bars, whichever its first line has most of.
+
+    Raises
+    ------
+    DataFileError
+        Where the first line names a column twice, or has fewer names than others have cells: pandas would
+        take the first column for the labels of rows, and each cell for that of its neighbour.
+    """
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        head = file.readline()
+    sep = max(",;\t|", key=head.count)
+    names = next(csv.reader([head], delimiter=sep, skipinitialspace=True), [])
+    twice = [name for name, count in Counter(names).items() if count > 1 and name.strip()]
+    if twice:
+        raise DataFileError(
+            f"{path} names column {twice[0]!r} {names.count(twice[0])} times in its first line; expected "
+            "each once. Rename or remove the others."
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Length of header", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                path,
+                sep=sep,
+                low_memory=False,
+                skipinitialspace=True,
+                index_col=False,
+                dtype={id: str} if id in names else None,
+            )
+        except pd.errors.ParserWarning as error:
+            raise DataFileError(
+                f"{path} has {len(names)} names in its first line, and more cells in others; expected as "
+                "many. Name every column, or remove the separators at the ends of lines."
+            ) from error
+
+
+def _line_of(path: Path, error: UnicodeDecodeError) -> str:
+    """Where a file is in another encoding; pandas reads in parts, and knows the place in a part alone."""
+    for number, text in enumerate(path.read_bytes().split(b"\n"), 1):
+        if error.object[error.start : error.start + 1] in text:
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return f"line {number}"
+    return "it"
 
 
 def kind_of_file(path: Path) -> str:

@@ -25,6 +25,7 @@ from sklearn.mixture import BayesianGaussianMixture
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.bench.checks import checks
 from benchmarks.bench.plain import LateFusion, PlainObjective, as_tensors, plain_summary
 from primo_pyro import Modalities, PrimoClassifier
 from primo_pyro.analysis.clusters import label_shares, plausible_labels, share_agreement
@@ -406,4 +407,5 @@ PARTS = {
     "growth": growth,
     "rate": rate,
     "memory": memory,
+    "checks": checks,
 }

@@ -177,6 +177,18 @@ def write(frame: pd.DataFrame, path: Path, command: str, seconds: float, load: f
             if part == "rate":
                 of["share"] = of[unit] / of[unit].iloc[0]
             text += _markdown(of.map(lambda v: f"{v:.3g}"))
+    if "checks" in set(frame["part"]):
+        shares = medians(frame, "checks").pivot_table(
+            index="case", columns="what", values="value", sort=False
+        )
+        text += [
+            "",
+            "## Checks",
+            "",
+            "Percent of the time of a call that goes into looking at what came in.",
+            "",
+        ]
+        text += _markdown(shares.fillna(0).map(lambda v: f"{v:.2f}"))
     path.write_text("\n".join(text) + "\n")
 
 

@@ -127,7 +127,7 @@ def read_settings(path: Path | None) -> Settings:
     if path is None:
         return Settings()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(f"{path} does not exist; expected a TOML file. Correct the path.") from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are such
@@ -150,6 +150,11 @@ def read_settings(path: Path | None) -> Settings:
             raise SettingsError(
                 f"{path}: block {name!r} is {columns!r:.60}; expected names of columns or patterns. Write "
                 f'{name} = ["age", "lab_*"].'
+            )
+    for cell in content.get("na", ()):
+        if not isinstance(cell, str | int | float):
+            raise SettingsError(
+                f'{path}: na holds {cell!r:.60}; expected texts and numbers. Write na = ["unknown", -999].'
             )
     for name, cost in content.get("costs", {}).items():
         if isinstance(cost, bool) or not isinstance(cost, int | float):

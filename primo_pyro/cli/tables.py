@@ -14,6 +14,7 @@ import pandas as pd
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.errors import DataFileError, PrimoError, SavedModelError, SettingsError
 from primo_pyro.identity import listed
+from primo_pyro.labels import NO_LABEL
 from primo_pyro.persistence import MANIFEST, SETTINGS
 from primo_pyro.regressor import PrimoRegressor
 from primo_pyro.table_files import PARQUET, kind_of_file, read_table, require_parquet
@@ -66,7 +67,7 @@ def read_labels(frame: pd.DataFrame, label: str | None, path: Path) -> pd.Series
             f"{listed(frame.columns, 12)}. Correct --label."
         )
     y = frame[label]
-    empty = y.isna().to_numpy()
+    empty = y.isna().to_numpy() | y.astype(str).str.strip().isin(NO_LABEL).to_numpy()
     if empty.any():
         raise DataFileError(
             f"{path}: column {label!r} is empty in {int(empty.sum())} of {len(y)} rows "

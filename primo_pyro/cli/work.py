@@ -302,12 +302,18 @@ def check_costs(model: Model, settings: Settings) -> dict[str, float]:
             f"There is a cost of {listed(unknown)}; expected costs of what may be absent "
             f"({listed(model.optional_, 20)}). Correct the name."
         )
+    unusable = [name for name, cost in settings.costs.items() if not 0 < cost < math.inf]
+    if unusable:
+        raise CostError(
+            f"The cost of {unusable[0]!r} is {settings.costs[unusable[0]]}; expected a number above 0. Write "
+            f"--cost {unusable[0]}=3."
+        )
     if settings.budget is not None and not settings.budget >= 0:
         raise CostError(f"The budget is {settings.budget}; expected a number from 0. Correct --budget.")
     free = [name for name in model.optional_ if name not in settings.costs]
     if free and settings.costs:
         warn(
-            f"No cost was given for {listed(free, 20)}, which is taken as 1; expected one for each. Add "
+            f"No cost was given for {listed(free, 20)}: taken as 1, and one was expected for each. Add "
             f"--cost {free[0]}=3.",
             PrimoWarning,
         )
