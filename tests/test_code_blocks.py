@@ -120,11 +120,13 @@ PREPARED: dict[str, list[Callable[[Path], Names]]] = {
     "docs/scale.md": [stays, saved_model, nothing, processes],
 }
 
+ELSEWHERE = {"docs/start/table.md": 1}  # tests/test_guides.py runs the few lines from a table to a ranking
+
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_is_prepared(page):
     """Else: make it a ``{code-cell}``, which the build runs, or add what it needs to `PREPARED`."""
-    assert len(blocks_of(page)) == len(PREPARED.get(page, []))
+    assert len(blocks_of(page)) == len(PREPARED.get(page, [])) + ELSEWHERE.get(page, 0)
 
 
 @pytest.mark.parametrize("page", sorted(PREPARED))
