@@ -131,7 +131,9 @@ def test_an_encoder_is_chosen_by_shape_or_given_by_hand(cls):
 
 
 def test_images_too_small_for_their_layers_are_refused():
-    with pytest.raises(ModalityError, match=r"LeNet with 3 layers halves \[8, 8\] to nothing; at most 2"):
+    with pytest.raises(
+        ModalityError, match=r"LeNet with 3 layers halves \[8, 8\] to nothing; expected at most 2"
+    ):
         LeNet((1, 8, 8), 6, layers=3)
 
 
