@@ -76,8 +76,7 @@ def read_table(path: str | PathLike[str], id: str | None = None) -> pd.DataFrame
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path} cannot be read as a table: {_line_of(path, error)} is not UTF-8 ({error.reason}); "
-            "expected UTF-8. Save it in this encoding, or read it by pandas with encoding='latin-1' and pass "
-            "the DataFrame."
+            "expected UTF-8. Convert it, or read it by pandas with encoding='latin-1' and pass the DataFrame."
         ) from error
     except (ValueError, ImportError, EOFError, zlib.error, pd.errors.ParserError, OSError) as error:
         if isinstance(error, DataFileError):

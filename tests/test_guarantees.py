@@ -276,7 +276,7 @@ def test_harm_in_all_its_forms():
             known.harm(wrong)
     with pytest.raises(CertificateError, match="Pass labels to certify"):
         certificate().harm("wrong")
-    with pytest.raises(CertificateError, match="give a change"):
+    with pytest.raises(CertificateError, match="Give a change"):
         certificate().harm("flip")
 
 

@@ -152,7 +152,8 @@ def require_present(x: Modalities, names: Iterable[str], method: str, cure: str)
     >>> require_present(Modalities({"o": [1.0, np.nan]}), ["o"], "This", "Drop them.")
     Traceback (most recent call last):
         ...
-    primo_pyro.errors.ModalityError: This needs modality 'o' in every row; it is absent in 1 of 2. Drop them.
+    primo_pyro.errors.ModalityError: This needs modality 'o' in every row; it is absent in 1 of 2,
+    expected in none. Drop them.
     """
     for name in names:
         absent = len(x) - int(x.present[name].sum()) if name in x.present else len(x)
@@ -175,7 +176,7 @@ def require_roles(x: Modalities, optional: Sequence[str], method: str) -> None:
     Traceback (most recent call last):
         ...
     primo_pyro.errors.ModalityError: This needs observed modalities and optional ones; of o, m none is
-    optional. Say which may be absent: optional=(name,).
+    optional; expected both kinds. Say which may be absent: optional=(name,).
     """
     observed = [m for m in x.names if m not in optional]
     if not optional or not observed:

@@ -83,7 +83,7 @@ def load_models(data: str, folder: Path) -> dict[str, PrimoClassifier]:
     --------
     >>> load_models("mimic3", Path("empty"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    primo_pyro.errors.SavedModelError: empty holds no model of mimic3 (folders mimic3_<name>). Train and ...
+    primo_pyro.errors.SavedModelError: empty holds no model of mimic3 (folders mimic3_<name>); expected ...
     """
     folders = sorted(folder.glob(f"{data}_*"))
     if not folders:
