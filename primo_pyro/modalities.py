@@ -260,7 +260,8 @@ class Modalities:
         Modalities(3 rows: o [1] in all, m [1] in 2)
         """
         check_name(name, known=self.values)
-        rows = np.asarray(rows)
+        rows = as_positions(rows, len(self))
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         if not isinstance(values, Modalities) and self.index is not None and index_of(values) is not None:
             values = self[rows].align("values", values)
         new = values if isinstance(values, Modalities) else Modalities({name: values})

@@ -300,3 +300,79 @@ def test_rows_can_be_walked_through():
 def test_questions_that_are_refused(asked, words, fitted):
     with pytest.raises(PrimoError, match=words):
         asked(fitted, a_frame())
+
+
+# --- What a function of the user's returns ---------------------------------------------------------------
+
+REVEALED = {
+    "texts": (lambda rows: ["a"] * len(rows), "expected numbers"),
+    "infinities": (lambda rows: np.full(len(rows), np.inf), "expected finite numbers. Replace or clip"),
+    "too few": (lambda rows: [1.0], "1 values of 'gas' came for 20 rows.*Fill rows"),
+    "one number": (lambda rows: 1.0, "a single number; expected a value for each row"),
+    "another shape": (lambda rows: np.ones((len(rows), 3)), "expected .1.. Bring them in the same form"),
+    "other rows": (lambda rows: pd.Series(1.0, index=range(len(rows))), "other row labels than x.*to_numpy"),
+    "another block": (lambda rows: Modalities({"labs": np.ones(len(rows))}), "Unknown modality 'gas'"),
+    "a mapping": (lambda rows: {"gas": np.ones(len(rows))}, "expected numbers of one shape"),
+    "dates": (lambda rows: pd.date_range("2020", periods=len(rows)), "expected numbers"),
+}
+
+
+@pytest.mark.parametrize("name", REVEALED)
+def test_what_reveal_may_not_return(name, fitted):
+    reveal, words = REVEALED[name]
+    with pytest.raises(ModalityError, match=f"reveal returned .* for 20 rows of 'gas'.*{words}"):
+        fitted.acquire(a_frame(), lambda rows, modality: reveal(rows))
+
+
+def test_what_reveal_may_return(fitted):
+    """Also in another order, where it has labels; and whatever it does to the positions that it is given."""
+    values = pd.Series(np.linspace(-1, 1, ROWS), index=a_frame().index)
+
+    def over_its_rows(rows, modality):
+        found = values.iloc[rows].to_numpy()
+        rows[:] = 0
+        return found
+
+    known = fitted.acquire(a_frame(), lambda rows, modality: values.iloc[rows].to_numpy())
+    for reveal in (lambda rows, modality: values.iloc[rows[::-1]], over_its_rows):
+        pd.testing.assert_frame_equal(fitted.acquire(a_frame(), reveal), known)
+    nothing = fitted.acquire(a_frame(), lambda rows, modality: np.full(len(rows), np.nan))
+    assert (nothing["step"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"by": lambda lines: ["a"] * len(lines)}, "by returned list.*Return, for example, a column"),
+        (
+            {"by": lambda lines: lines["impact"].set_axis(lines.index + 1)},
+            "What by returned has other row labels",
+        ),
+        ({"threshold": True}, "threshold is True; expected a number"),
+        ({"shared": "yes"}, "shared is 'yes'; expected True or False"),
+    ],
+)
+def test_settings_of_acquiring(settings, words, fitted):
+    with pytest.raises(PrimoError, match=words):
+        fitted.acquire(a_frame(), lambda rows, modality: np.ones(len(rows)), **settings)
+
+
+def test_a_worth_in_another_order_is_put_in_order(fitted):
+    frame = a_frame()
+
+    def path(by):
+        return fitted.acquire(frame, lambda rows, modality: np.ones(len(rows)), by=by, budget=5, shared=True)
+
+    one, other = path(lambda lines: lines["impact"]), path(lambda lines: lines["impact"][::-1])
+    pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [[0, 9], ["a"], [True] * 3])
+def test_rows_to_reveal_that_do_not_exist(rows):
+    with pytest.raises(ModalityError, match=r"x\[...\] got"):
+        X.reveal("m", rows, np.ones(len(rows)))
+
+
+def test_rows_to_reveal_by_a_mask():
+    x = X.reveal("m", ~X.present["m"], [5.0, 6.0, 7.0])
+    assert x.values["m"].ravel().tolist() == [1, 5, 1, 6, 1, 7]

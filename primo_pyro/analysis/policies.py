@@ -13,6 +13,7 @@ from sklearn.linear_model import LinearRegression
 
 from primo_pyro.analysis.acquisition import RANKED, costs_of
 from primo_pyro.errors import CostError, ModalityError, PrimoError
+from primo_pyro.identity import aligned
 from primo_pyro.modalities import Modalities
 
 __all__ = ["BY", "Acquired", "ExpectedGain", "Forecaster", "acquire", "reveal_in_turn"]
@@ -185,7 +186,11 @@ def acquire(
             f"reveal is of type {type(reveal).__name__}; expected a function of rows and a modality. Pass "
             "lambda rows, modality: values[modality][rows], for example."
         )
-    number = isinstance(threshold, int | float | np.number)
+    if not isinstance(shared, bool | np.bool_):
+        raise PrimoError(
+            f"shared is {shared!r:.60}; expected True or False. Pass shared=True for one budget."
+        )
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
     if not number or not threshold >= -np.inf:
         raise PrimoError(
             f"threshold is {threshold!r}; expected a number. Pass 0 to stop where nothing is worth it."
@@ -202,7 +207,14 @@ def acquire(
             asked[column][rows] = frame[column].to_numpy().reshape(len(rows), -1)
         if not callable(by):
             return asked[by if by in asked else "impact"][rows]
-        found = np.asarray(by(frame), float)
+        given = aligned("What by returned", by(frame), frame.index, cure="Keep its lines.", error=PrimoError)
+        try:
+            found = np.asarray(given, float)
+        except (TypeError, ValueError) as error:
+            raise PrimoError(
+                f"by returned {type(given).__name__} ({error}); expected a number for each of {len(frame)} "
+                "lines. Return, for example, a column of what it is given."
+            ) from error
         if found.shape != (len(frame),):
             raise PrimoError(
                 f"by returned numbers of shape {list(found.shape)} for {len(frame)} lines; expected one for "
@@ -213,9 +225,13 @@ def acquire(
     def put(rows: np.ndarray, modality: int) -> np.ndarray:
         nonlocal x
         name = optional[modality]
-        found = reveal(rows, name)
+        found = reveal(rows.copy(), name)
         if found is not None:
-            x = x.reveal(name, rows, found)
+            try:
+                x = x.reveal(name, rows, found)
+            except ModalityError as error:
+                what = f"reveal returned {type(found).__name__} for {len(rows)} rows of {name!r}"
+                raise ModalityError(f"{what}, which cannot be used. {error}") from error
         return x.present[name][rows]
 
     start = pd.DataFrame({"row": np.arange(len(x)), "step": 0, "modality": None, "cost": 0.0, "spent": 0.0})
