@@ -32,7 +32,7 @@ def by_hand(table: Table, train: pd.DataFrame, rows: pd.DataFrame) -> Modalities
     """Rows of a table as arrays, by what was learnt on training rows."""
     values = {}
     for name, listed in table.blocks.items():
-        columns = [column for column in listed if train[column].nunique() > 1]
+        columns = [column for column in listed if len(train[column].dropna().unique()) > 1]
         numbers = [column for column in columns if pd.api.types.is_numeric_dtype(train[column])]
         texts = [column for column in columns if column not in numbers]
         known = train[train[columns].notna().any(axis=1)]
@@ -40,10 +40,14 @@ def by_hand(table: Table, train: pd.DataFrame, rows: pd.DataFrame) -> Modalities
             (make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()), numbers),
             (OneHotEncoder(handle_unknown="ignore", min_frequency=0.01, sparse_output=False), texts),
         )
-        reader.fit(known[columns].assign(**known[texts].astype(object).fillna("missing")))
-        block = reader.transform(rows[columns].assign(**rows[texts].astype(object).fillna("missing")))
+        reader.fit(known[columns].assign(**_as_texts(known[texts])))
+        block = reader.transform(rows[columns].assign(**_as_texts(rows[texts])))
         values[name] = np.where(rows[columns].notna().any(axis=1).to_numpy()[:, None], block, np.nan)
     return Modalities(values)
+
+
+def _as_texts(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.astype(object).where(cells.notna(), "missing").astype(str)
 
 
 def compare(table: Table, folds: Sequence[int], epochs: int | None) -> pd.DataFrame:
