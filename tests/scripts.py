@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import matplotlib.pyplot as plt
+import pyro
 
 
 def run_script(
@@ -30,6 +31,7 @@ def run_script(
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         warnings.catch_warnings(),
+        pyro.get_param_store().scope(),  # as empty as in a process of its own
     ):
         warnings.simplefilter("error")
         for text in ignore:

@@ -60,7 +60,7 @@ def test_what_is_refused():
     x, _ = make_xor(30, random_state=0)
     with pytest.raises(ModalityError, match="needs observed modalities and optional ones"):
         NeighbourCompletions(Truth(), "nose").fit(x)
-    with pytest.raises(ModalityError, match="30 training rows have every modality; 50 neighbours"):
+    with pytest.raises(ModalityError, match="30 training rows have every modality; expected at least 50"):
         NeighbourCompletions(Truth(), "m").fit(x)
     with pytest.raises(ModalityError, match="needs modality 'o' in every row"):
         NeighbourCompletions(Truth(), "m", n_neighbors=5).fit(x).predictive_impact(x.drop("o"))
