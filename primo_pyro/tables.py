@@ -198,19 +198,8 @@ class TableReader(BaseEstimator):
         found: dict[str, list[Hashable]] = {}
         for name, given in self.blocks.items():
             check_name(name, known=self.blocks)
-            asked = [given] if isinstance(given, str | int | np.integer) else given
-            listed_names = isinstance(asked, Sequence | pd.Index | np.ndarray)
-            if not listed_names or not all(
-                isinstance(entry, Hashable) and entry is not None for entry in asked
-            ):
-                raise ModalityError(
-                    f"Block {name!r} is {type(given).__name__} ({given!r:.60}); expected names of columns, "
-                    "or "
-                    f'patterns, in a list. Write {name!r}: ["age", "lab_*"].'
-                )
-            asked = [as_python(entry) for entry in asked]
             chosen: dict[Hashable, None] = {}
-            for entry in asked:
+            for entry in _asked(name, given):
                 taken_out = isinstance(entry, str) and entry.startswith("!") and entry not in frame.columns
                 matching = _matching(frame, entry[1:] if taken_out else entry)
                 if not matching:
@@ -222,7 +211,7 @@ class TableReader(BaseEstimator):
                         chosen[column] = None
             if not chosen:
                 raise ModalityError(
-                    f"Block {name!r} names no column ({asked!r}); expected at least one. Name some, or leave "
+                    f"Block {name!r} names no column ({given!r}); expected at least one. Name some, or leave "
                     f"{name!r} out of blocks."
                 )
             found[name] = list(chosen)
@@ -348,12 +337,8 @@ class TableReader(BaseEstimator):
 
     def to_json(self) -> dict[str, Any]:
         """Parameters and what was learnt, in values that JSON knows."""
-        blocks = {
-            name: [as_python(entry) for entry in ([c] if isinstance(c, str | int | np.integer) else c)]
-            for name, c in self.blocks.items()
-        }
         content: dict[str, Any] = {
-            "blocks": blocks,
+            "blocks": {name: _asked(name, given) for name, given in self.blocks.items()},
             "na_values": list(self.na_values),
             "rare": self.rare,
             "present_from": self.present_from,
@@ -382,6 +367,24 @@ class TableReader(BaseEstimator):
             reader._lines = [dict(line) for line in content["lines"]]
             reader.index_name_ = content["index_name"]
         return reader
+
+
+def _asked(name: str, given: Any) -> list[Any]:
+    """The names and patterns of a block, of one of them too, in types that JSON knows.
+
+    Raises
+    ------
+    ModalityError
+        Where they are neither.
+    """
+    asked = [given] if isinstance(given, str | int | np.integer) else given
+    are_listed = isinstance(asked, Sequence | pd.Index | np.ndarray)
+    if not are_listed or not all(isinstance(entry, Hashable) and entry is not None for entry in asked):
+        raise ModalityError(
+            f"Block {name!r} is {type(given).__name__} ({given!r:.60}); expected names of columns, or "
+            f'patterns, in a list. Write {name!r}: ["age", "lab_*"].'
+        )
+    return [as_python(entry) for entry in asked]
 
 
 def _matching(frame: pd.DataFrame, entry: Hashable, patterns: bool = True) -> list[Hashable]:

@@ -298,12 +298,14 @@ def _train(
 
 def _optimiser(loss: nn.Module, schedule: Schedule, rows: int) -> torch.optim.AdamW:
     decay = weight_decay_for(rows) if schedule.weight_decay is None else schedule.weight_decay
-    own = {id(p) for p in getattr(loss, "undecayed", ())}
-    decayed = [p for p in loss.parameters() if id(p) not in own and p.ndim > 1]  # no offsets and scales
-    known = {id(p) for p in decayed}
-    spared = [p for p in loss.parameters() if id(p) not in known]
-    groups = [{"params": decayed, "weight_decay": decay}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    spared = set(getattr(loss, "undecayed", ()))
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in loss.parameters():
+        decays = parameter.ndim > 1 and parameter not in spared  # vectors are offsets and scales
+        groups.setdefault(decay if decays else 0.0, []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": some, "weight_decay": each} for each, some in groups.items()], fused=True
+    )
 
 
 def _run_epoch(

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 
 from primo_pyro import Modalities, Objective, PrimoClassifier
+from primo_pyro.analysis.calibration import ImpactCalibrator
 from primo_pyro.errors import FewRowsWarning, ModalityError
 from primo_pyro.prediction import summarise
 from primo_pyro.program import (
@@ -382,6 +383,28 @@ def test_calibration_needs_rows_with_the_modality_only(fitted):
         clf.calibrate_impact(x[:60])
     with pytest.raises(ModalityError, match="No row has a"):
         clf.calibrate_impact(x.drop("a"))
+
+
+def test_what_is_absent_together_is_calibrated_on_parts_too(fitted, monkeypatch):
+    """The joint map is learnt over V of all that a row has, and of a part of it."""
+    clf, x = fitted
+    clf = clf.__class__(**clf.get_params()).fit(*(x, np.arange(len(x)) % 3))
+    learnt = []
+    fit = ImpactCalibrator.fit
+
+    def remembered(self, impact, change):
+        learnt.append(np.asarray(impact))
+        return fit(self, impact, change)
+
+    monkeypatch.setattr(ImpactCalibrator, "fit", remembered)
+    clf.calibrate_impact(x)
+    *single, together = learnt
+    assert [len(v) for v in single] == [int(x.present[name].sum()) for name in NAMES]
+    having = x[np.logical_or.reduce([x.present[name] for name in NAMES])]
+    assert len(together) == 2 * len(having)
+    np.testing.assert_array_equal(together[: len(having)], clf.impact_gap(having)["impact_missing"])
+    several = np.sum([having.present[name] for name in NAMES], axis=0) > 1
+    assert (together[len(having) :][several] != together[: len(having)][several]).any()
 
 
 def test_sets_are_ranked_beside_single_modalities(fitted):

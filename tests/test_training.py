@@ -202,3 +202,38 @@ def test_a_bar_of_the_notebook_is_looked_for_only_where_one_is_shown(monkeypatch
     monkeypatch.undo()
     PrimoClassifier(**SMALL, verbose=1).fit(x, y)
     assert "epoch" in capsys.readouterr().err
+
+
+def test_weight_decay_is_for_matrices_and_spares_the_likelihood():
+    """Under a decay that leaves nothing within a step, what decays is at most as large as a step."""
+    (x, y), (model, guide) = make_rows(), make_program()
+    loss = Loss(model, guide, objective=Objective())
+    before = {name: p.detach().clone() for name, p in loss.named_parameters()}
+    rate = 1e-3  # AdamW first multiplies by 1 - rate * decay = 0, and then goes one step of at most the rate
+    schedule = Schedule(
+        max_epochs=1, batch_size=len(x), learning_rate=rate, weight_decay=1 / rate, averaging=0
+    )
+    train(loss, x, y, schedule=schedule, seed=0)
+    for name, p in loss.named_parameters():
+        start, largest = before[name], p.detach().abs().max()
+        if "likelihood" in name or p.ndim < 2:
+            assert (p.detach() - start).abs().max() <= 1.01 * rate, name
+        else:
+            assert start.abs().max() > 10 * rate, name
+            assert largest <= 1.01 * rate, name
+
+
+def test_weight_decay_depends_on_the_number_of_rows(monkeypatch):
+    given = []
+
+    def adamw(groups, **more):
+        given.append({group["weight_decay"] for group in groups})
+        return AdamW(groups, **more)
+
+    AdamW = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", adamw)
+    for rows, decay in (17, None), (500, None), (17, 0.3):
+        (x, y), (model, guide) = make_rows(rows), make_program()
+        schedule = Schedule(max_epochs=1, weight_decay=decay)
+        train(Loss(model, guide, objective=Objective()), x, y, schedule=schedule, seed=0)
+    assert given == [{5.0, 0.0}, {2.0, 0.0}, {0.3, 0.0}]
