@@ -91,7 +91,7 @@ def skips(
     if rate is not None:
         ax.axhline(rate, color=GREY, linestyle=":", label="allowed")
     ax.set(xlim=(0, 1), ylim=(0, None))
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="best")
     return ax
 
 
@@ -144,7 +144,7 @@ def decision_curve(curves: pd.DataFrame, modality: str = "the modality", ax: Axe
         ax.plot(curve["threshold"], curve["net_benefit"], color=colour, linestyle=line, label=policy)
     top = curves.loc[curves["policy"] != "everybody", "net_benefit"].max()
     ax.set_ylim(-0.1 * max(top, 0.01), 1.1 * max(top, 0.01))
-    ax.legend(frameon=False, title="act, or reveal")
+    ax.legend(frameon=False, loc="best", title="act, or reveal")
     return ax
 
 
@@ -198,5 +198,5 @@ def risk_draws(
             ax.axvline(value, color=colour, linestyle=line, label=name)
     ax.set(xlim=(0, 1), xlabel=f"Risk of {event} once revealed", ylabel="Share of draws")
     ax.set_ylim(top=1.5 * ax.get_ylim()[1])  # room for the legend above the bars
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="best")
     return ax

@@ -75,7 +75,7 @@ def impact_ecdf(frame: pd.DataFrame, modality: str = "the modality", ax: Axes | 
     ax.set_ylabel("Share of rows with at most this V")
     ax.plot([0, median, median], [0.5, 0.5, 0], color=GREY, linewidth=1, linestyle=":")
     ax.set_xlim(left=0)
-    ax.legend(frameon=False)  # where it covers least: the curves may lie anywhere
+    ax.legend(frameon=False, loc="best")  # where it covers least: the curves may lie anywhere
     return ax
 
 
@@ -288,5 +288,5 @@ def acquisition_curve(
         )  # fmt: skip
     ax = titled_axes(ax, title, f"Share of rows with {modality} revealed", label)
     ax.set_xlim(0, 1)
-    ax.legend(frameon=False, title="highest first by")
+    ax.legend(frameon=False, loc="best", title="highest first by")
     return ax
