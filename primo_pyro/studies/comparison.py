@@ -68,7 +68,7 @@ def compare(
     progress: bool = False,
     keep: Callable[[pd.DataFrame], object] | None = None,
 ) -> tuple[pd.DataFrame, Fitted, dict[str, str]]:
-    """Fit and score methods on a task, one seed after another.
+    """Fit and score methods on a task, for each of the seeds.
 
     Estimates of impact are those of the methods that predict by draws, and two rivals where the method whose
     classifier they borrow is compared: ``entropy`` (of the unimodal prediction, in nats: a ranking, no V) and
@@ -105,7 +105,7 @@ def compare(
     progress
         Whether to show a progress bar over the fits.
     keep
-        Called after each seed with the results so far, so that they outlive an interruption.
+        Called with the results so far whenever a seed's are complete, so that they outlive an interruption.
 
     Returns
     -------
@@ -162,14 +162,16 @@ def compare(
     classifiers: Fitted = {}
     left_out: dict[str, str] = {}
     with progress_bar(total=len(seeds) * len(jobs), unit="fit", shown=progress) as bar:
+        # Of all seeds at once: a seed's last fits leave no core idle.
+        running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+            joblib.delayed(_fit_and_score)(task, method, methods[method], seed, of_method[method])
+            for seed in seeds
+            for method in jobs
+        )
         for seed in seeds:
             fits = {}
-            running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-                joblib.delayed(_fit_and_score)(task, method, methods[method], seed, of_method[method])
-                for method in jobs
-            )
-            for method, fit in zip(jobs, running, strict=True):
-                fits[method] = fit
+            for method in jobs:
+                fits[method] = next(running)
                 bar.update()
             fits = {method: fits[method] for method in methods}
             _compare_with_references(fits)
