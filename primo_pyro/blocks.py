@@ -16,6 +16,7 @@ from primo_pyro.identity import Names, aligned, columns_of, index_of, listed
 
 __all__ = [
     "LARGEST",
+    "Blocks",
     "as_booleans",
     "as_positions",
     "check_name",
@@ -23,6 +24,8 @@ __all__ = [
     "read_blocks",
     "stacked",
 ]
+
+Blocks = Mapping[str, ArrayLike | None]  # values of each modality, by name; None where no row has it
 
 LARGEST = np.finfo(np.float32).max  # networks compute in single precision
 

@@ -21,7 +21,8 @@ from primo_pyro.errors import (
     ModalityError,
     warn,
 )
-from primo_pyro.modalities import Modalities, RowsLike, rows_by_set
+from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.patterns import rows_by_set
 from primo_pyro.program.encoders import encode
 from primo_pyro.program.outcomes import Outcome
 from primo_pyro.questions import Asked

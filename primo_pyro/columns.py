@@ -31,7 +31,7 @@ __all__ = ["KINDS_OF_COLUMNS", "NA_VALUES", "Column", "learn_column", "missing_c
 # Cells that say "not known" in tables as found, beside NaN, None and NA. "-" is not among them: it is also a
 # result of a test.
 NA_VALUES = ("", "?", ".", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
-KINDS_OF_COLUMNS = ("number", "boolean", "category", "ordered", "constant", "empty")
+KINDS_OF_COLUMNS = ("number", "boolean", "category", "ordered", "text", "constant", "empty")
 BOOLEANS = {"true": 1.0, "false": 0.0}
 
 IDENTIFIER = 20  # rows; in fewer, numbers that are all different are no wonder
@@ -46,7 +46,8 @@ class Column:
     name
         As in the frame.
     kind
-        One of `KINDS_OF_COLUMNS`. Of ``"constant"`` and ``"empty"`` nothing can be learnt; they are left out.
+        One of `KINDS_OF_COLUMNS`. Of ``"text"`` (texts that hardly repeat), ``"constant"``
+        and ``"empty"`` nothing can be learnt; they are left out.
     categories
         Those that have a feature each, sorted; of an ordered column all, in their order.
     rare
@@ -65,7 +66,7 @@ class Column:
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the numbers that the column becomes."""
-        if self.kind in ("constant", "empty"):
+        if self.kind in ("text", "constant", "empty"):
             return ()
         if self.kind != "category":
             return (str(self.name),)
@@ -213,7 +214,7 @@ def _learn_categories(name: Hashable, known: pd.Series, rare: float) -> Column:
     pooled = tuple(sorted(counts.index[counts < least]))
     if not frequent:
         note = f"{len(pooled)} different texts in {len(known)} rows, none of them frequent: left out"
-        return Column(name, "constant", detail=listed(pooled, 3), note=note)
+        return Column(name, "text", detail=listed(pooled, 3), note=note)
     note = f"{len(pooled)} rare categories share a feature" if len(pooled) > 1 else ""
     alike = Counter(map(_folded, frequent))
     twice = [text for text in frequent if alike[_folded(text)] > 1]

@@ -15,8 +15,9 @@ from primo_pyro.analysis.decisions import THRESHOLDS, decision_curves
 from primo_pyro.analysis.impact import Revealed, impact_frame, impact_gap
 from primo_pyro.analysis.report import PRICE, BlocksFound, Findings, rows_to_show
 from primo_pyro.errors import PrimoError, PrimoWarning, UnseenPatternWarning
-from primo_pyro.modalities import Modalities, rows_by_set
+from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import Real, check_parameter
+from primo_pyro.patterns import rows_by_set
 from primo_pyro.primo import PrimoEstimator
 
 __all__ = ["findings_of"]

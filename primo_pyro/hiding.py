@@ -10,7 +10,8 @@ import numpy as np
 
 from primo_pyro.analysis.impact import Revealed
 from primo_pyro.errors import ModalityError
-from primo_pyro.modalities import Modalities, rows_by_set
+from primo_pyro.modalities import Modalities
+from primo_pyro.patterns import rows_by_set
 from primo_pyro.prediction import Summary, summarise
 from primo_pyro.program.model import PrimoModel
 

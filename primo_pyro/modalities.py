@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from primo_pyro.blocks import LARGEST, as_booleans, as_positions, check_name, read_blocks, stacked
+from primo_pyro.blocks import LARGEST, Blocks, as_booleans, as_positions, check_name, read_blocks, stacked
 from primo_pyro.errors import ModalityError, PrimoError
 from primo_pyro.identity import Names, aligned, index_of, order_of_columns
 
-__all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike", "rows_by_set"]
+__all__ = ["LARGEST", "Modalities", "RandomState", "RowsLike"]
 
 RandomState = int | np.random.Generator | None  # what numpy.random.default_rng takes; None: fresh entropy
 
@@ -76,7 +76,7 @@ class Modalities:
 
     def __init__(
         self,
-        blocks: Mapping[str, ArrayLike | None],
+        blocks: Blocks,
         present: Mapping[str, ArrayLike] | None = None,
         *,
         index: ArrayLike | None = None,
@@ -128,6 +128,12 @@ class Modalities:
         both = f"x[x.index.isin({what}.index)] and {what}[{what}.index.isin(x.index)]"
         cure = f"Keep the rows that both have: {both}."
         return aligned(what, values, self.index, cure=cure, error=error)
+
+    def _matched(self, what: str, new: Modalities) -> Modalities:
+        """Other rows in the order of these, where both have labels."""
+        if self.index is None or new.index is None:
+            return new
+        return new[np.asarray(self.align(what, pd.Series(np.arange(len(new)), index=new.index)))]
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         raise ModalityError(
@@ -267,9 +273,8 @@ class Modalities:
         new = values if isinstance(values, Modalities) else Modalities({name: values})
         check_name(name, known=new.values)
         new = new.in_columns(self.columns)
-        if self.index is not None and new.index is not None and len(rows) == len(new):
-            order = pd.Series(np.arange(len(new)), index=new.index)
-            new = new[np.asarray(self[rows].align("values", order))]
+        if self.index is not None and len(rows) == len(new):
+            new = self[rows]._matched("values", new)
         block, revealed, present = self.values[name], new.values[name], new.present[name]
         if len(rows) != len(new):
             raise ModalityError(
@@ -315,6 +320,30 @@ class Modalities:
         return x
 
     # --- Rows of several, and rows for tools that know arrays alone -----------------------------------------
+
+    def join(self, blocks: Modalities | Blocks, present: Mapping[str, ArrayLike] | None = None) -> Modalities:
+        """The same rows with further modalities, such as images beside the blocks of a table.
+
+        Blocks come as in the constructor, or as `Modalities`; those with labels are put into the order of the
+        rows here. `ModalityError` where they do not fit the rows, or a modality is here already.
+
+        >>> x = Modalities({"history": pd.Series([71, 40], index=["ann", "bob"])})
+        >>> x.join({"blood": pd.Series([1.2, np.nan], index=["bob", "ann"])})
+        Modalities(2 rows: history [1] in all, blood [1] in 1)
+        """
+        new = blocks if isinstance(blocks, Modalities) else Modalities(blocks, present, index=self.index)
+        if twice := sorted(set(self.names) & set(new.names)):
+            raise ModalityError(
+                f"join got {', '.join(twice)}, which these rows have already; expected other names. Give it "
+                "another one, or leave it out of these rows by select."
+            )
+        if len(new) != len(self):
+            raise ModalityError(
+                f"join got {len(new)} rows; expected {len(self)}. Give an entry for each row."
+            )
+        index, new = new.index if self.index is None else self.index, self._matched("blocks", new)
+        values, have = self.values | new.values, self.present | new.present
+        return self._with(values, have, index, self.columns | new.columns)
 
     @classmethod
     def concat(cls, parts: Iterable[Modalities]) -> Modalities:
@@ -413,31 +442,4 @@ class Modalities:
 
 
 # What an estimator reads as rows: `Modalities`, a mapping of blocks, one array ``[N, F]``, or a DataFrame.
-RowsLike = Modalities | Mapping[str, ArrayLike | None] | ArrayLike
-
-
-def rows_by_set(has: Mapping[str, np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
-    """Each set of names that some rows have, and the positions of these rows.
-
-    Parameters
-    ----------
-    has
-        Name to booleans ``[N]``.
-
-    Examples
-    --------
-    >>> has = {"a": np.array([True, True, False]), "b": np.array([True, False, True])}
-    >>> for names, rows in rows_by_set(has):
-    ...     print(names, rows)
-    ('b',) [2]
-    ('a',) [1]
-    ('a', 'b') [0]
-    """
-    sets, which = np.unique(np.stack(list(has.values()), axis=1), axis=0, return_inverse=True)
-    return [
-        (
-            tuple(name for name, is_in in zip(has, each, strict=True) if is_in),
-            np.flatnonzero(which.ravel() == i),
-        )
-        for i, each in enumerate(sets)
-    ]
+RowsLike = Modalities | Blocks | ArrayLike

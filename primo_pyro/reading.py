@@ -20,8 +20,9 @@ from primo_pyro.errors import MissingCellsWarning, ModalityError, NotNumbersErro
 from primo_pyro.identity import Names as ColumnNames
 from primo_pyro.labels import Labels, labels_of
 from primo_pyro.lifecycle import require_fitted
-from primo_pyro.modalities import Modalities, RowsLike, rows_by_set
+from primo_pyro.modalities import Modalities, RowsLike
 from primo_pyro.parameters import AnyOf, Is, Names, OneOf, Range
+from primo_pyro.patterns import rows_by_set
 from primo_pyro.program.inputs import features_of, missing_cells, refuse_missing_cells
 from primo_pyro.program.outcomes import Categorical, Outcome
 from primo_pyro.rows import StoredRows, in_memory, sample_of

@@ -16,8 +16,9 @@ from primo_pyro.blocks import check_name
 from primo_pyro.columns import NA_VALUES, Column, learn_column, missing_cells
 from primo_pyro.errors import ModalityError, TableWarning, UnfittedError, warn
 from primo_pyro.identity import listed
-from primo_pyro.modalities import Modalities, rows_by_set
+from primo_pyro.modalities import Modalities
 from primo_pyro.parameters import Markers, Range, Real, as_python, check_parameters
+from primo_pyro.patterns import rows_by_set
 from primo_pyro.table_files import as_frame, read_table
 
 __all__ = ["Blocks", "TableReader", "read_table"]

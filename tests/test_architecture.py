@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 FLOORS = (
     {"errors": ["errors"], "arrays": ["arrays"]},
     {
-        "modalities": ["identity", "blocks", "modalities"],
+        "modalities": ["identity", "blocks", "modalities", "patterns"],
         "parameters": ["parameters"],
         "locks": ["locks"],
         "files": ["files"],

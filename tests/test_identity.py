@@ -166,6 +166,29 @@ def test_a_regressor_scores_by_labels():
     assert clf.score(blocks(), FRAME["a"].sample(frac=1, random_state=0)) == clf.score(blocks(), FRAME["a"])
 
 
+def test_joined_blocks_are_put_in_order():
+    x = Modalities({"o": pd.Series([1.0, 2.0, 3.0], index=list("abc"))})
+    blood = pd.DataFrame({"p": [30.0, 10.0, np.nan], "q": [3.0, 1.0, np.nan]}, index=list("cab"))
+    for further in ({"blood": blood}, Modalities({"blood": blood})):
+        joined = x.join(further)
+        assert joined.index.tolist() == list("abc")
+        assert joined.columns["blood"] == ("p", "q")
+        np.testing.assert_array_equal(joined.present["blood"], [True, False, True])
+        np.testing.assert_array_equal(joined.values["blood"][[0, 2]], [[10, 1], [30, 3]])
+    # What has no labels is in the order of the rows; labels come from whichever side has them.
+    assert (
+        x.join({"image": np.zeros((3, 1, 4, 4))}, {"image": [True, False, True]}).present["image"].sum() == 2
+    )
+    assert Modalities({"o": [1.0, 2.0, 3.0]}).join({"blood": blood}).index.tolist() == list("cab")
+    for wrong, words in (
+        ({"o": [1, 2, 3]}, "o, which these rows have"),
+        ({"m": [1, 2]}, "2"),
+        ({"m": pd.Series([1, 2, 3], index=list("abd"))}, "'d'|d"),
+    ):
+        with pytest.raises(ModalityError, match=words):
+            x.join(wrong)
+
+
 def test_revealed_values_are_put_in_order():
     x = Modalities(blocks())
     new = pd.DataFrame({"d": [4.0, 8.0], "c": [3.0, 7.0]}, index=IDS[[3, 0]])

@@ -112,7 +112,7 @@ def test_columns_that_say_nothing_are_left_out_with_one_warning():
     assert lines.loc[["a", "same", "none", "ids"], "became"].tolist() == [
         "number",
         *["constant", "empty"],
-        "constant",
+        "text",
     ]
 
 
