@@ -21,7 +21,16 @@ from primo_pyro.errors import ModalityError, PrimoError, PrimoWarning
 from primo_pyro.modalities import Modalities
 from primo_pyro.program.outcomes import total_variation
 from primo_pyro.progress import progress_bar
-from primo_pyro.studies.methods import IMPACT_RIVALS, METHODS, NEVER_DROPPED, SLOW, Method, settings_of
+from primo_pyro.studies.methods import (
+    IMPACT_RIVALS,
+    METHODS,
+    NETWORKS,
+    NEVER_DROPPED,
+    SLOW,
+    Method,
+    averaged,
+    settings_of,
+)
 from primo_pyro.studies.tasks import Rows, Task
 
 __all__ = ["Fit", "Fitted", "compare", "mean_table", "table"]
@@ -64,6 +73,7 @@ def compare(
     settings: Mapping[str, object],
     primo_settings: Mapping[str, object] | None = None,
     own_settings: Mapping[str, Mapping[str, object]] | None = None,
+    members: int = 1,
     n_jobs: int = 1,
     progress: bool = False,
     keep: Callable[[pd.DataFrame], object] | None = None,
@@ -100,6 +110,8 @@ def compare(
         ``num_samples``, ...
     own_settings
         For single methods, by their names; they override the others.
+    members
+        Fits that PRIMO and each other network are an average of.
     n_jobs
         Number of fits at the same time, one thread each.
     progress
@@ -153,6 +165,10 @@ def compare(
                 "a mapping from names of your own to functions."
             )
         methods = {method: METHODS[method] for method in methods}
+    if members > 1:
+        primo_settings = {**(primo_settings or {}), "members": members}
+        rivals = [name for name in methods if name in NETWORKS and not name.startswith("primo")]
+        methods = {**methods, **{name: averaged(methods[name], members) for name in rivals}}
     of_method = {
         method: settings_of(method, settings, primo_settings or {}, own_settings or {}) for method in methods
     }

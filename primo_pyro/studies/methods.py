@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import VotingClassifier
 
 from primo_pyro.baselines import (
     CMMDClassifier,
@@ -24,6 +25,7 @@ from primo_pyro.baselines import (
 )
 from primo_pyro.classifier import PrimoClassifier
 from primo_pyro.errors import ModalityError
+from primo_pyro.members import seed_of_member
 from primo_pyro.modalities import Modalities
 from primo_pyro.studies.tasks import Task
 
@@ -36,6 +38,7 @@ __all__ = [
     "SLOW",
     "TREES",
     "Method",
+    "averaged",
     "settings_of",
 ]
 
@@ -109,6 +112,21 @@ IMPACT_RIVALS: dict[
     "unimodal": ("entropy", _entropy),
     "multimodal": ("neighbours", _neighbours),
 }
+
+
+def averaged(method: Method, members: int) -> Method:
+    """The average over several networks of different seeds: what PRIMO with so many members is compared with.
+
+    >>> averaged(METHODS["unimodal"], 1) is METHODS["unimodal"]
+    True
+    """
+
+    def make(task: Task, random_state: int, **settings: Any) -> BaseEstimator:
+        seeds = (seed_of_member(random_state, member) for member in range(members))
+        networks = [(str(seed), method(task, random_state=seed, **settings)) for seed in seeds]
+        return VotingClassifier(networks, voting="soft")
+
+    return make if members > 1 else method
 
 
 def settings_of(

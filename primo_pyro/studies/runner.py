@@ -106,6 +106,7 @@ def make_parser(
         metavar="METHOD",
         help="methods to compare with PRIMO: default, all, or some of " + ", ".join(map(repr, OTHERS)),
     )
+    parser.add_argument("--members", type=int, default=1, help="fits that each network is an average of")
     parser.add_argument("--objective", choices=list(PRIMO_METHODS), default="both", help="objective of PRIMO")
     return parser
 
@@ -157,6 +158,7 @@ def run(tasks: Sequence[Task], args: argparse.Namespace, protocol: Protocol) -> 
             settings=network_settings(protocol, args),
             primo_settings=protocol.primo,
             own_settings=protocol.own,
+            members=args.members,
             n_jobs=args.jobs,
             progress=True,
             keep=keep,

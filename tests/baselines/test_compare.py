@@ -9,7 +9,7 @@ from scipy.stats import entropy
 from sklearn.metrics import log_loss
 
 from primo_pyro import Modalities
-from primo_pyro.baselines import LVAEClassifier
+from primo_pyro.baselines import FrequencyClassifier, LVAEClassifier
 from primo_pyro.baselines.imputation import MAX_FEATURES
 from primo_pyro.data import make_three_signs, make_xor
 from primo_pyro.data.xor import BAYES_ACCURACY
@@ -49,6 +49,20 @@ def test_tidy_results():
     assert has("primo", "missing", "slope") == 1
     assert has("entropy", "missing", "slope") == 0  # it has no predictions of its own
     assert has("unimodal", "missing", "impact_error") == 0
+
+
+def test_every_network_is_an_average_of_as_many_fits():
+    settings = {"hidden_dim": 8, "max_epochs": 1, "batch_size": 64}
+    task, methods = xor(400), ["unimodal", "primo", FREQUENCIES]
+    _, classifiers, _ = compare(task, methods, [3], settings, {"latent_dim": 2}, members=2)
+    x, _ = task.rows(3)[-1]
+    both = classifiers["unimodal", 3]
+    seeds = [network.random_state for network in both.estimators_]
+    assert seeds == [3, 4]
+    mean = np.mean([network.predict_proba(x) for network in both.estimators_], axis=0)
+    np.testing.assert_allclose(both.predict_proba(x), mean, atol=1e-12)
+    assert classifiers["primo", 3].members == 2
+    assert isinstance(classifiers[FREQUENCIES, 3], FrequencyClassifier)
 
 
 def test_every_estimate_is_judged_by_the_change_from_unimodal_to_never_dropped():
