@@ -153,10 +153,10 @@ class Loss(nn.Module):
 
     @property
     def undecayed(self) -> list[nn.Parameter]:
-        likelihood = getattr(
-            self.training_model.model, "likelihood", None
-        )  # a story of one's own has other parts
-        return list(likelihood.parameters()) if isinstance(likelihood, nn.Module) else []
+        model = cast(nn.Module, self.training_model.model)
+        # A story of one's own may name its likelihood as it likes; these it shares with all stories.
+        others = {id(p) for part in (model.encoder, model.prior) for p in cast(nn.Module, part).parameters()}
+        return [p for p in model.parameters() if id(p) not in others]
 
     def forward(self, x: Modalities | Representations, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """The loss of a batch; ``weights`` ``[B]`` are what each row counts."""
