@@ -57,7 +57,6 @@ class FlowClassifier(PrimoClassifier):
 # --- Data, and a check against what is known -----------------------------------------------------------
 
 SETTINGS = {"hidden_dim": 32, "latent_dim": 2, "learning_rate": 5e-3, "batch_size": 64, "random_state": 0}
-SETTINGS |= {"weight_decay": 1e-4}  # XOR has no noise to be sure of by mistake
 
 
 def main(rows: int, epochs: int, tolerance: float) -> None:

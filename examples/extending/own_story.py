@@ -56,7 +56,7 @@ class AdditiveRegressor(PrimoRegressor):
 
 # --- Data, and a check against what is known -----------------------------------------------------------
 
-SETTINGS = {"hidden_dim": 32, "learning_rate": 1e-2, "batch_size": 64, "random_state": 0}
+SETTINGS = {"hidden_dim": 32, "batch_size": 64, "random_state": 0}
 
 
 def main(rows: int, epochs: int, tolerance: float) -> None:
