@@ -141,7 +141,7 @@ WEAK_SIGNALS = Protocol(
     primo={"latent_dim": 4},
 )
 
-# Weight decay keeps few rows from being memorised; dropout beside it makes V too small (docs/lab_notebook.md).
+# Weight decay serves few rows; dropout beside it makes V too small (docs/lab_notebook.md).
 BREAST_CANCER = Protocol(
     seeds=5,
     epochs=60,
