@@ -115,7 +115,9 @@ class PrimoClassifier(ClassesMixin, PrimoEstimator):
 
     @by_chunks
     def predict_proba(self, x: RowsLike) -> np.ndarray:
-        """Average prediction over the latents (Eq. 8), for any pattern of absence.
+        """Probability of each label, averaged over the latents, for any pattern of absence.
+
+        Equation 8 of the paper.
 
         Returns
         -------

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -37,7 +37,6 @@ def needs_of(text: str) -> list[str]:
     return [str(name).strip() for name in names]
 
 
-@cache
 def why_not(name: str) -> str | None:
     """Why `primo_pyro.data.load_<name>` cannot load; None where it can.
 
@@ -58,9 +57,13 @@ def why_not(name: str) -> str | None:
 
 def missing(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Page, data set and reason for each page that cannot run."""
-    for page in sorted(folder.rglob("*.md")):
-        for name in needs_of(page.read_text(encoding="utf-8")):
-            if reason := why_not(name):
+    needs = {page: needs_of(page.read_text(encoding="utf-8")) for page in sorted(folder.rglob("*.md"))}
+    names = sorted({name for some in needs.values() for name in some})
+    with ThreadPoolExecutor(2) as pool:  # each waits for its process
+        reasons = dict(zip(names, pool.map(why_not, names), strict=True))
+    for page, some in needs.items():
+        for name in some:
+            if reason := reasons[name]:
                 yield page.relative_to(folder).as_posix(), name, reason
 
 
