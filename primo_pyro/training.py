@@ -100,15 +100,15 @@ def batch_size_for(rows: int) -> int:
 
 
 def weight_decay_for(rows: int) -> float:
-    """Weight decay where none is given: (600 / N)^2 for N training rows, at most 5.
+    """Weight decay where none is given: (800 / N)^2 for N training rows, at most 5.
 
     Networks on few rows are sure of what they cannot know; a strong decay prevents it. Where rows are many,
     decay makes noisy labels harder to learn and helps against nothing (docs/lab_notebook.md).
 
     >>> [round(weight_decay_for(rows), 4) for rows in (100, 500, 2_000, 10_000)]
-    [5.0, 1.44, 0.09, 0.0036]
+    [5.0, 2.56, 0.16, 0.0064]
     """
-    return min(5.0, (600 / max(rows, 1)) ** 2)
+    return min(5.0, (800 / max(rows, 1)) ** 2)
 
 
 @dataclass

@@ -236,4 +236,4 @@ def test_weight_decay_depends_on_the_number_of_rows(monkeypatch):
         (x, y), (model, guide) = make_rows(rows), make_program()
         schedule = Schedule(max_epochs=1, weight_decay=decay)
         train(Loss(model, guide, objective=Objective()), x, y, schedule=schedule, seed=0)
-    assert given == [{5.0, 0.0}, {1.2**2, 0.0}, {0.3, 0.0}]
+    assert given == [{5.0, 0.0}, {1.6**2, 0.0}, {0.3, 0.0}]
