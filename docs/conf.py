@@ -26,7 +26,8 @@ profile = Path(ipython.name, "profile_default")
 profile.mkdir()
 profile.joinpath("ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40")
 profile.joinpath("startup").mkdir()
-profile.joinpath("startup", "warn.py").write_text(  # a warning is its text, not a file's name and a line of code
+# A warning is its text, without the name of a file and a line of code.
+profile.joinpath("startup", "warn.py").write_text(
     "import warnings\nwarnings.formatwarning = lambda text, kind, *_, **__: f'{kind.__name__}: {text}\\n'\n"
 )
 os.environ["IPYTHONDIR"] = ipython.name
