@@ -34,6 +34,7 @@ ROOMS = {
     "errors": ("what can be wrong with what a user brings", "grey"),
     "identity": ("which row is which, and which column", "grey"),
     "blocks": ("one block of values, read or refused", "grey"),
+    "patterns": ("which rows have which modalities", "grey"),
     "cells": ("cells of a column as numbers", "grey"),
     "columns": ("what a column of a table is", "grey"),
     "table_files": ("tables of files", "grey"),

@@ -21,7 +21,7 @@ MARKERS = ("# --- The extension ", "# --- Data, and a check against what is know
 # that of the best constant: a V that knows nothing has 1. Over 1000 rows the relative standard error of a
 # mean error is at most 0.03 (a standard deviation as large as the mean, over the square root of 1000), so
 # that 0.9 is three of them from chance.
-SMALL = ("--rows", "1500", "--epochs", "10", "--tolerance", "0.9")
+SMALL = ("--rows", "1500", "--epochs", "12", "--tolerance", "0.9")
 # What the package says of a training that was stopped too early.
 STOPPED_EARLY = ("The latent of", "V hardly falls")
 
