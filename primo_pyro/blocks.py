@@ -16,7 +16,7 @@ from primo_pyro.identity import Names, aligned, columns_of, index_of, listed
 
 __all__ = [
     "LARGEST",
-    "Blocks",
+    "Values",
     "as_booleans",
     "as_positions",
     "check_name",
@@ -25,7 +25,7 @@ __all__ = [
     "stacked",
 ]
 
-Blocks = Mapping[str, ArrayLike | None]  # values of each modality, by name; None where no row has it
+Values = Mapping[str, ArrayLike | None]  # values of each modality, by name; None where no row has it
 
 LARGEST = np.finfo(np.float32).max  # networks compute in single precision
 

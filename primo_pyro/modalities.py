@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from primo_pyro.blocks import LARGEST, Blocks, as_booleans, as_positions, check_name, read_blocks, stacked
+from primo_pyro.blocks import LARGEST, Values, as_booleans, as_positions, check_name, read_blocks, stacked
 from primo_pyro.errors import ModalityError, PrimoError
 from primo_pyro.identity import Names, aligned, index_of, order_of_columns
 
@@ -76,7 +76,7 @@ class Modalities:
 
     def __init__(
         self,
-        blocks: Blocks,
+        blocks: Values,
         present: Mapping[str, ArrayLike] | None = None,
         *,
         index: ArrayLike | None = None,
@@ -321,7 +321,7 @@ class Modalities:
 
     # --- Rows of several, and rows for tools that know arrays alone -----------------------------------------
 
-    def join(self, blocks: Modalities | Blocks, present: Mapping[str, ArrayLike] | None = None) -> Modalities:
+    def join(self, blocks: Modalities | Values, present: Mapping[str, ArrayLike] | None = None) -> Modalities:
         """The same rows with further modalities, such as images beside the blocks of a table.
 
         Blocks come as in the constructor, or as `Modalities`; those with labels are put into the order of the
@@ -442,4 +442,4 @@ class Modalities:
 
 
 # What an estimator reads as rows: `Modalities`, a mapping of blocks, one array ``[N, F]``, or a DataFrame.
-RowsLike = Modalities | Blocks | ArrayLike
+RowsLike = Modalities | Values | ArrayLike

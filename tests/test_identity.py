@@ -176,17 +176,18 @@ def test_joined_blocks_are_put_in_order():
         np.testing.assert_array_equal(joined.present["blood"], [True, False, True])
         np.testing.assert_array_equal(joined.values["blood"][[0, 2]], [[10, 1], [30, 3]])
     # What has no labels is in the order of the rows; labels come from whichever side has them.
-    assert (
-        x.join({"image": np.zeros((3, 1, 4, 4))}, {"image": [True, False, True]}).present["image"].sum() == 2
-    )
+    image = x.join({"image": np.zeros((3, 1, 4, 4))}, {"image": [True, False, True]})
+    assert image.present["image"].tolist() == [True, False, True]
     assert Modalities({"o": [1.0, 2.0, 3.0]}).join({"blood": blood}).index.tolist() == list("cab")
     for wrong, words in (
-        ({"o": [1, 2, 3]}, "o, which these rows have"),
-        ({"m": [1, 2]}, "2"),
-        ({"m": pd.Series([1, 2, 3], index=list("abd"))}, "'d'|d"),
+        ({"o": [1, 2, 3]}, "join got o, which these rows have already"),
+        ({"m": [1, 2]}, "index: 3 rows, m: 2 rows"),
+        ({"m": pd.Series([1, 2, 3], index=list("abd"))}, r"it lacks 1 \('c'\) and has 1 more \('d'\)"),
     ):
         with pytest.raises(ModalityError, match=words):
             x.join(wrong)
+    with pytest.raises(ModalityError, match=r"join got 2 rows; expected 1\. Give an entry for each row"):
+        Modalities({"o": [1.0]}).join({"m": [1.0, 2.0]})
 
 
 def test_revealed_values_are_put_in_order():

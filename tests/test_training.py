@@ -223,6 +223,17 @@ def test_weight_decay_is_for_matrices_and_spares_the_likelihood():
             assert largest <= 1.01 * rate, name
 
 
+def test_a_story_of_ones_own_spares_its_likelihood_whatever_its_name():
+    _, (model, guide) = make_rows(), make_program()
+    named = set(map(id, model.likelihood.parameters()))
+    model.mechanism = model.likelihood
+    del model.likelihood
+    loss = Loss(model, guide, objective=Objective())
+    assert set(map(id, loss.undecayed)) >= named
+    decayed = [p for part in (model.encoder, model.prior) for p in part.parameters()]
+    assert not set(map(id, decayed)) & set(map(id, loss.undecayed))
+
+
 def test_weight_decay_depends_on_the_number_of_rows(monkeypatch):
     given = []
 

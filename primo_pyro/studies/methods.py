@@ -117,8 +117,10 @@ IMPACT_RIVALS: dict[
 def averaged(method: Method, members: int) -> Method:
     """The average over several networks of different seeds: what PRIMO with so many members is compared with.
 
-    >>> averaged(METHODS["unimodal"], 1) is METHODS["unimodal"]
-    True
+    >>> from primo_pyro.studies.generated import xor
+    >>> network = averaged(METHODS["unimodal"], members=2)(xor(100), random_state=5)
+    >>> [one.random_state for _, one in network.estimators]
+    [5, 6]
     """
 
     def make(task: Task, random_state: int, **settings: Any) -> BaseEstimator:
@@ -126,7 +128,7 @@ def averaged(method: Method, members: int) -> Method:
         networks = [(str(seed), method(task, random_state=seed, **settings)) for seed in seeds]
         return VotingClassifier(networks, voting="soft")
 
-    return make if members > 1 else method
+    return make
 
 
 def settings_of(
