@@ -28,6 +28,8 @@ __all__ = [
 Values = Mapping[str, ArrayLike | None]  # values of each modality, by name; None where no row has it
 
 LARGEST = np.finfo(np.float32).max  # networks compute in single precision
+# What numpy turns into numbers, and should not: "12", and the days, months or years of a date since 1970.
+NOT_NUMBERS = (str, bytes, np.datetime64, np.timedelta64)
 
 
 def check_name(name: object, known: Iterable[str]) -> None:
@@ -163,8 +165,9 @@ def _as_array(name: str, values: Any) -> np.ndarray:
             values = np.ma.filled(values.astype(float), np.nan)
         array = np.asarray(values)
         if array.dtype == object:
-            if any(isinstance(value, str) for value in array.flat):
-                raise TypeError("some entries are strings")
+            others = {type(v).__name__ for v in array.flat if isinstance(v, NOT_NUMBERS)}
+            if others:
+                raise TypeError(f"some entries are of type {' and '.join(sorted(others))}")
             array = array.astype(float)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         said = str(error).partition(". ")[0].removesuffix(".")

@@ -7,6 +7,7 @@ import numbers
 import re
 import warnings
 from collections.abc import Hashable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ __all__ = [
     "texts_of",
 ]
 
+# Numbers to Python's `numbers`, numpy's spans of time even whole ones, but none to us.
+NO_REAL_NUMBERS = (bool, np.bool_, complex, np.complexfloating, np.timedelta64)
+
 MINUS = "\N{MINUS SIGN}"
 QUOTES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 SPACES = f"{QUOTES} \u00a0\u202f"  # between thousands
@@ -44,6 +48,7 @@ DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
     r"|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}[-/. ]{1,2}[A-Za-z]{3,9}\.?[-/, ]{1,2}(\d{4}|\d{2}))([ T].*)?"
 )
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
 # How dates may be read, the plainest first; which of them reads a column is tried on the column.
 READ_DATES: tuple[dict[str, Any], ...] = (
@@ -70,7 +75,7 @@ def text_of(value: object) -> str:
     """A cell as a text that does not depend on how a file was read: 1, 1.0 and " 1" are one category."""
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, numbers.Number) and not isinstance(value, bool | np.bool_ | complex):
+    if isinstance(value, numbers.Number) and not isinstance(value, NO_REAL_NUMBERS):
         try:
             if isinstance(value, numbers.Integral):
                 return str(int(value))  # a float would merge neighbours above 2**53
@@ -139,6 +144,7 @@ def refuse_what_is_no_cell(
     elif of_objects(kind) or isinstance(kind, pd.ArrowDtype):
         known = cells[~missing].astype(object)
         cure = _cure_of_objects(name, cells, known) if len(known) else None
+        _refuse_broken_texts(name, known)
         if cure is None and texts_too and {type(v) for v in known} == {str}:
             cure = _cure_of_texts_of_time(name, cells, set(texts_of(known)))
     if cure is not None:
@@ -146,6 +152,18 @@ def refuse_what_is_no_cell(
             f"Column {name!r} holds dates or times ({examples_of(cells, missing)}) in {len(cells)} rows; "
             f"expected numbers. {cure}"
         )
+
+
+def _refuse_broken_texts(name: Hashable, known: pd.Series) -> None:
+    """Halves of characters, which a text read in a wrong encoding can have, cannot be written to any file."""
+    for value in known:
+        if isinstance(value, str) and not value.isascii() and HALF_CHARACTER.search(value):
+            raise ModalityError(
+                f"Column {name!r} holds a text with half a character ({value!r:.60}) in {len(known)} cells; "
+                f"expected whole ones. Read the file in its own encoding, pd.read_csv(..., encoding='latin-1'), "
+                f"or write frame[{name!r}] = frame[{name!r}].map(lambda v: v.encode('utf-8', 'replace').decode() "
+                "if isinstance(v, str) else v)."
+            )
 
 
 def _cure_of_objects(name: Hashable, cells: pd.Series, known: pd.Series) -> str | None:
@@ -164,7 +182,8 @@ def _cure_of_objects(name: Hashable, cells: pd.Series, known: pd.Series) -> str 
         return f"Write {where} = pd.to_timedelta({where}).dt.total_seconds() / 86400, or leave it out."
     if kinds == {datetime.time}:
         return _cure_of_times(where, seconds=True)
-    wrong = {k for k in kinds if not issubclass(k, str | numbers.Real | np.bool_) and k.__name__ != "Decimal"}
+    wrong = {k for k in kinds if not issubclass(k, str | numbers.Real | np.bool_ | Decimal)}
+    wrong |= {k for k in kinds if issubclass(k, np.timedelta64)}
     if not wrong:
         return None
     first = next(value for value in known if type(value) in wrong)
@@ -188,6 +207,8 @@ def _cure_of_objects(name: Hashable, cells: pd.Series, known: pd.Series) -> str 
 
 
 def _is_like_a_number(value: Any) -> bool:
+    if isinstance(value, np.complexfloating):  # of which numpy would take the real part
+        return False
     try:
         float(value)
     except (TypeError, ValueError, RuntimeError):

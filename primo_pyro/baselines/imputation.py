@@ -35,7 +35,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from primo_pyro.errors import ModalityError
+from primo_pyro.errors import LabelError, ModalityError
 from primo_pyro.estimator import ClassesMixin, ModalityEstimator
 from primo_pyro.held_out import Rows
 from primo_pyro.modalities import Modalities, RowsLike
@@ -229,8 +229,8 @@ class StackingClassifier(BoostedClassifier):
     Parameters
     ----------
     folds
-        Parts of the rows of each modality: the booster on top learns from probabilities of rows that those
-        below were not trained on.
+        Parts of the rows of each modality, fewer where a class has fewer rows of it: the booster on top learns
+        from probabilities of rows that those below were not trained on.
     **others
         See `BoostedClassifier`.
 
@@ -238,6 +238,8 @@ class StackingClassifier(BoostedClassifier):
     ------
     ModalityError
         In ``fit``, where a modality has more than `MAX_FEATURES` features.
+    LabelError
+        In ``fit``, where only one training row of a class has a modality.
 
     Examples
     --------
@@ -255,12 +257,22 @@ class StackingClassifier(BoostedClassifier):
 
     def _learn_features(self, x: Modalities, y: np.ndarray) -> np.ndarray:
         self.single_, out_of_fold = {}, {}
-        parts = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed_)
         for name, (rows, table) in self._blocks(x).items():
+            parts = StratifiedKFold(self._folds_of(name, y[rows]), shuffle=True, random_state=self.seed_)
             booster = self._booster(max_iter=min(self.max_iter, 50))  # few: nothing is held out for these
             out_of_fold[name] = cross_val_predict(booster, table, y[rows], cv=parts, method="predict_proba")
             self.single_[name] = booster.fit(table, y[rows])
         return self._side_by_side(x, out_of_fold)
+
+    def _folds_of(self, name: str, y: np.ndarray) -> int:
+        codes, rows = np.unique(y, return_counts=True)
+        if rows.min() < 2:
+            raise LabelError(
+                f"Only one training row of class {self.classes_[codes[rows.argmin()]]!r} has {name!r} (classes "
+                f"there: {len(codes)}); expected two or more, to stack on rows not trained on. Pass a smaller "
+                "validation_fraction, more rows, or leave that class out."
+            )
+        return min(self.folds, int(rows.min()))
 
     def _features(self, x: Modalities) -> np.ndarray:
         blocks = self._blocks(x).items()

@@ -1,6 +1,7 @@
 """Rows and labels of every kind: read as an independent reading says, or refused in our own words."""
 
 import datetime
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from primo_pyro import Modalities, PrimoClassifier
+from primo_pyro import Modalities, PrimoClassifier, TableReader
 from primo_pyro.data import make_xor
-from primo_pyro.errors import LabelError, ModalityError, PrimoError
+from primo_pyro.errors import LabelError, ModalityError, PrimoError, PrimoWarning
 from primo_pyro.labels import ClassLabels, IndicatorLabels, NumberLabels, OrderedLabels
 from tests.attacks.conftest import examples
 
@@ -93,6 +94,41 @@ def test_a_block_is_read_as_it_is_or_refused(values):
     np.testing.assert_allclose(x.values["o"][rows].astype(float), expected[rows], rtol=1e-6, equal_nan=True)
     if expected.shape[1]:
         assert (rows == ~np.isnan(expected).all(1)).all()
+
+
+@st.composite
+def columns(draw):
+    """A column of a table: with cells of any kind, or of one type."""
+    values = draw(arrays())
+    raw = getattr(values, "dtype", None) == "V4"  # which pandas takes, and cannot print
+    if isinstance(values, list) or raw or draw(st.booleans()):
+        cells = values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) else values
+        return pd.Series([*cells] * draw(st.sampled_from([1, 6])), dtype=object)
+    values = values[:, 0] if np.ndim(values) == 2 and np.shape(values)[1] else values
+    try:
+        return pd.Series(values.numpy() if isinstance(values, torch.Tensor) else values)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):  # pandas has no such columns
+        return pd.Series(dtype=float)
+
+
+@given(columns())
+@examples(300)
+def test_a_column_is_read_as_it_is_or_refused(cells):
+    """In a table: numbers as they are, of everything else a block that has its rows, or our own words."""
+    frame = pd.DataFrame({"a": cells, "row": np.arange(len(cells))})
+    reader = TableReader({"o": ["a"], "rows": ["row"]})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrimoWarning)  # of columns left out
+            x = reader.fit_transform(frame)
+    except PrimoError as error:
+        assert len(str(error)) > 40  # noqa: PT017
+        return
+    assert len(x) == len(cells)
+    kind = reader.check().query("about == 'column' and name == 'a'")["became"].item()
+    if kind == "number":
+        expected = np.array([np.nan if pd.isna(cell) or cell == "" else float(cell) for cell in cells])
+        np.testing.assert_array_equal(x.values["o"][:, 0], expected)
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y")
