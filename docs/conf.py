@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -26,10 +27,7 @@ profile = Path(ipython.name, "profile_default")
 profile.mkdir()
 profile.joinpath("ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40")
 profile.joinpath("startup").mkdir()
-# A warning is its text, without the name of a file and a line of code.
-profile.joinpath("startup", "warn.py").write_text(
-    "import warnings\nwarnings.formatwarning = lambda text, kind, *_, **__: f'{kind.__name__}: {text}\\n'\n"
-)
+shutil.copy(HERE / "_ext" / "kernel_start.py", profile / "startup")
 os.environ["IPYTHONDIR"] = ipython.name
 
 project = "primo_pyro"

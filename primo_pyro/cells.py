@@ -160,9 +160,9 @@ def _refuse_broken_texts(name: Hashable, known: pd.Series) -> None:
         if isinstance(value, str) and not value.isascii() and HALF_CHARACTER.search(value):
             raise ModalityError(
                 f"Column {name!r} holds a text with half a character ({value!r:.60}) in {len(known)} cells; "
-                f"expected whole ones. Read the file in its own encoding, pd.read_csv(..., encoding='latin-1'), "
-                f"or write frame[{name!r}] = frame[{name!r}].map(lambda v: v.encode('utf-8', 'replace').decode() "
-                "if isinstance(v, str) else v)."
+                "expected whole ones. Read the file in its encoding, pd.read_csv(..., encoding='latin-1'), "
+                f"or write frame[{name!r}] = frame[{name!r}].map(lambda v: "
+                "v.encode('utf-8', 'replace').decode() if isinstance(v, str) else v)."
             )
 
 

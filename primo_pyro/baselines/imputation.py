@@ -229,8 +229,8 @@ class StackingClassifier(BoostedClassifier):
     Parameters
     ----------
     folds
-        Parts of the rows of each modality, fewer where a class has fewer rows of it: the booster on top learns
-        from probabilities of rows that those below were not trained on.
+        Parts of the rows of each modality, fewer where a class has fewer rows of it: the booster on top
+        learns from probabilities of rows that those below were not trained on.
     **others
         See `BoostedClassifier`.
 
@@ -268,9 +268,9 @@ class StackingClassifier(BoostedClassifier):
         codes, rows = np.unique(y, return_counts=True)
         if rows.min() < 2:
             raise LabelError(
-                f"Only one training row of class {self.classes_[codes[rows.argmin()]]!r} has {name!r} (classes "
-                f"there: {len(codes)}); expected two or more, to stack on rows not trained on. Pass a smaller "
-                "validation_fraction, more rows, or leave that class out."
+                f"Only one training row of class {self.classes_[codes[rows.argmin()]]!r} has {name!r}; "
+                "expected two or more, to stack on rows not trained on. Pass a smaller validation_fraction, "
+                "more rows, or leave that class out."
             )
         return min(self.folds, int(rows.min()))
 
