@@ -144,7 +144,8 @@ def refuse_what_is_no_cell(
     elif of_objects(kind) or isinstance(kind, pd.ArrowDtype):
         known = cells[~missing].astype(object)
         cure = _cure_of_objects(name, cells, known) if len(known) else None
-        _refuse_broken_texts(name, known)
+        if texts_too:
+            _refuse_broken_texts(name, known)
         if cure is None and texts_too and {type(v) for v in known} == {str}:
             cure = _cure_of_texts_of_time(name, cells, set(texts_of(known)))
     if cure is not None:
@@ -156,8 +157,8 @@ def refuse_what_is_no_cell(
 
 def _refuse_broken_texts(name: Hashable, known: pd.Series) -> None:
     """Halves of characters, which a text read in a wrong encoding can have, cannot be written to any file."""
-    for value in known:
-        if isinstance(value, str) and not value.isascii() and HALF_CHARACTER.search(value):
+    for value in {v for v in known if isinstance(v, str)}:
+        if HALF_CHARACTER.search(value):
             raise ModalityError(
                 f"Column {name!r} holds a text with half a character ({value!r:.60}) in {len(known)} cells; "
                 "expected whole ones. Read the file in its encoding, pd.read_csv(..., encoding='latin-1'), "

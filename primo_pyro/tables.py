@@ -244,7 +244,8 @@ class TableReader(BaseEstimator):
                 f"({listed(lacking)}); expected {has if close else 'a table with columns'}. Correct the "
                 "names, or add the columns, NaN where nothing is known."
             )
-        double = [name for name in names if (frame.columns == name).sum() > 1]
+        twice = frame.columns[frame.columns.duplicated()]
+        double = [name for name in names if name in twice]
         if double:
             raise ModalityError(
                 f"The table of {len(frame)} rows has several columns named {listed(double)}; expected one of "

@@ -1,5 +1,4 @@
-"""Files as they are found, from the shell: read rightly, or one line that names the file and where it is "
-"wrong."""
+"""Files as they are found, from the shell: read rightly, or one line that names file and fault."""
 
 import gzip
 import re
