@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import matplotlib.font_manager  # noqa: F401  # builds its cache now, or says so in the first page that draws
+from docutils import nodes
 from pages_with_data import pages_without_data
 
 from primo_pyro import __version__
@@ -119,6 +120,15 @@ def keep_spreads(app, docname: str, source: list[str]) -> None:
     source[0] = "\n".join(line.replace(" ± ", "\u00a0±\u00a0") if line[:1] == "|" else line for line in lines)
 
 
+def trim_blocks(app, doctree: nodes.document) -> None:
+    """Included code begins with its first line, and ends with its last one."""
+    for block in doctree.findall(nodes.literal_block):
+        text = block.astext()
+        if text != text.strip("\n"):
+            block.rawsource = text.strip("\n")
+            block.children = [nodes.Text(block.rawsource)]
+
+
 def share_pages(app, env, docnames: list[str]) -> None:
     """Neighbours go to different processes: a folder's pages take about as long as each other."""
     docnames[:] = [name for start in range(4) for name in docnames[start::4]]
@@ -127,3 +137,4 @@ def share_pages(app, env, docnames: list[str]) -> None:
 def setup(app) -> None:
     app.connect("env-before-read-docs", share_pages)
     app.connect("source-read", keep_spreads)
+    app.connect("doctree-read", trim_blocks)
