@@ -28,7 +28,7 @@ from primo_pyro.program.outcomes import Outcome
 from primo_pyro.questions import Asked
 from primo_pyro.revealing import RevealQuestions
 
-__all__ = ["Certification", "patterns_of"]
+__all__ = ["Certification"]
 
 LABEL_ROWS = 300  # certification rows for one pattern of absence; more hardly move a quantile
 RAW = 64  # numbers of a modality in a row up to which rows are compared by them, and not by representations
@@ -150,8 +150,10 @@ class Certification(RevealQuestions):
             )
         complete = x[rows]
         hidden = complete.drop(*about)
-        before, after = self.summarise(hidden).prediction, self.summarise(complete).prediction
         asked = self._ask(hidden, about, self._usual_measures(hidden, about), len(hidden))
+        alone = about == self.optional_  # everything that may be absent was asked about
+        before = asked["prediction"] if alone else self.summarise(hidden).prediction
+        after = self.summarise(complete).prediction
         labels = None if codes is None else codes[rows]
         decided = [outcome.decide(p) for p in (before, after)]
         flip: np.ndarray | None = None
@@ -192,18 +194,17 @@ class Certification(RevealQuestions):
         With weights, of rows whose pattern is O: their labels are known too, and nothing has to stand for
         them.
         """
-        of_rows = patterns_of(x)
-        patterns = set(of_rows) | {
+        of_patterns = dict(rows_by_set(x.present))
+        patterns = set(of_patterns) | {
             tuple(m for m in pattern if m not in about.split(" + "))
             for about in self.certificates_
-            for pattern in set(of_rows)
+            for pattern in of_patterns
         }
         random, scores = np.random.default_rng(self.seed_), {}
         for pattern in sorted(patterns):
-            usable = np.logical_and.reduce([np.ones(len(x), bool), *(x.present[m] for m in pattern)])
-            if weighted:
-                usable = np.array([own == pattern for own in of_rows])
-            rows = np.sort(random.permutation(np.flatnonzero(usable))[:LABEL_ROWS])
+            having = np.logical_and.reduce([np.ones(len(x), bool), *(x.present[m] for m in pattern)])
+            usable = of_patterns.get(pattern, np.array([], int)) if weighted else np.flatnonzero(having)
+            rows = np.sort(random.permutation(usable)[:LABEL_ROWS])
             if len(rows):
                 cut = x[rows].drop(*(m for m in x.names if m not in pattern))
                 p = self.summarise(cut).prediction
@@ -262,12 +263,6 @@ class Certification(RevealQuestions):
                 h = encode(self.model_, x)
             parts += [h.values[name].cpu().numpy().astype(float) for name in large]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(x), 0))
-
-
-def patterns_of(x: Modalities) -> list[tuple[str, ...]]:
-    """The names of what each row has, in the order of the modalities."""
-    found = {row: names for names, rows in rows_by_set(x.present) for row in rows.tolist()}
-    return [found[row] for row in range(len(x))]
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,10 +11,11 @@ from torch import Tensor
 from primo_pyro.analysis.certificates import Certificate, Harm
 from primo_pyro.analysis.guarantees import conformal_quantiles, coverage_rows
 from primo_pyro.analysis.impact import by_row
-from primo_pyro.certification import Certification, patterns_of
+from primo_pyro.certification import Certification
 from primo_pyro.door import groups_of
 from primo_pyro.errors import CertificateError, FewRowsWarning, warn
 from primo_pyro.modalities import Modalities, RowsLike
+from primo_pyro.patterns import rows_by_set
 from primo_pyro.prediction import Measure
 from primo_pyro.questions import Asked
 from primo_pyro.revealing import spread_over
@@ -198,19 +199,17 @@ class Guarantees(Certification):
                 f"{len(certified)} modalities were certified, without labels that are one of C classes; "
                 "expected such labels. Call certify(x, y) with labels."
             )
-        patterns, p = patterns_of(x), self._average(x)
-        cut = self._cuts(patterns, coverage)
-        sets = 1 - p <= np.where(np.isnan(cut), np.inf, cut)[:, None]
+        p, cut = self._average(x), self._cuts(x, coverage)
+        size = (1 - p <= np.where(np.isnan(cut), np.inf, cut)[:, None]).sum(1)
         order = np.argsort(-p, axis=1, kind="stable")
         names = self.labels_.decode(np.arange(p.shape[1]))
-        labels = [tuple(names[c] for c in row if inside[c]) for row, inside in zip(order, sets, strict=True)]
+        labels = [tuple(row[:of_row]) for row, of_row in zip(names[order], size, strict=True)]
         parts = {}
         for key in certified:
             about, lacking = self._lacking(x, key)
-            then = self._cuts(_with(patterns, about, x.names), coverage)[lacking]
+            then = self._cuts(x, coverage, about)[lacking]
             name = f"labels {coverage}"
             found = self._measured(x, about, {name: _set_sizes(then)})
-            size = sets.sum(1)
             revealed = np.where(lacking, spread_over(found[name], lacking), size.astype(float))
             parts[key] = pd.DataFrame(
                 {
@@ -225,8 +224,7 @@ class Guarantees(Certification):
     def _usual_measures(self, x: Modalities, about: tuple[str, ...]) -> dict[str, Measure]:
         measures = super()._usual_measures(x, about)
         if hasattr(self, "label_scores_"):
-            cut = self._cuts(_with(patterns_of(x), about, x.names), COVERAGE)
-            measures[f"labels {COVERAGE}"] = _set_sizes(cut)
+            measures[f"labels {COVERAGE}"] = _set_sizes(self._cuts(x, COVERAGE, about))
         return measures
 
     # --- What answers share ------------------------------------------------------------------------------
@@ -260,13 +258,17 @@ class Guarantees(Certification):
     def _entropy(self, x: Modalities) -> np.ndarray:
         return self.model_.outcome.entropy(self._average(x))
 
-    def _cuts(self, patterns: list[tuple[str, ...]], coverage: float) -> np.ndarray:
-        """Up to which 1 - p(y) labels are in the set, by the pattern of each row; NaN where none is known."""
-        known = {
-            own: float(conformal_quantiles(self.label_scores_[own], coverage))
-            for own in set(patterns) & set(self.label_scores_)
-        }
-        return np.array([known.get(own, np.nan) for own in patterns])
+    def _cuts(self, x: Modalities, coverage: float, about: tuple[str, ...] = ()) -> np.ndarray:
+        """Up to which 1 - p(y) a label is in the set of each row, with ``about`` revealed too.
+
+        NaN for patterns that no certification row had.
+        """
+        cut = np.full(len(x), np.nan)
+        for own, rows in rows_by_set(x.present):
+            scores = self.label_scores_.get(tuple(m for m in x.names if m in (*own, *about)))
+            if scores is not None:
+                cut[rows] = float(conformal_quantiles(scores, coverage))
+        return cut
 
     def _warn_few(self, key: str, rows: int, needed: int) -> None:
         warn(
@@ -276,19 +278,12 @@ class Guarantees(Certification):
         )
 
 
-def _with(
-    patterns: list[tuple[str, ...]], about: tuple[str, ...], names: tuple[str, ...]
-) -> list[tuple[str, ...]]:
-    """Patterns once more modalities are revealed."""
-    return [tuple(m for m in names if m in (*own, *about)) for own in patterns]
-
-
 def _set_sizes(cut: np.ndarray) -> Measure:
     """The mean number of labels over draws, with the threshold of each row; NaN where it has none."""
 
     def sizes(p: Tensor, centre: Tensor, rows: slice) -> Tensor:
-        of_rows = torch.as_tensor(cut[rows], dtype=p.dtype, device=p.device)
-        inside = (1 - p <= of_rows[:, None]).sum(-1).to(p.dtype).mean(0)
+        of_rows = torch.as_tensor(cut[rows], device=p.device)
+        inside = (1 - p <= of_rows[:, None].to(p.dtype)).sum(-1).mean(0, dtype=of_rows.dtype)
         return torch.where(of_rows.isnan(), of_rows, inside)
 
     return sizes

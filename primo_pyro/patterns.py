@@ -26,11 +26,8 @@ def rows_by_set(has: Mapping[str, np.ndarray]) -> list[tuple[tuple[str, ...], np
     ('a',) [1]
     ('a', 'b') [0]
     """
-    sets, which = np.unique(np.stack(list(has.values()), axis=1), axis=0, return_inverse=True)
-    return [
-        (
-            tuple(name for name, is_in in zip(has, each, strict=True) if is_in),
-            np.flatnonzero(which.ravel() == i),
-        )
-        for i, each in enumerate(sets)
-    ]
+    which = np.zeros(len(next(iter(has.values()))), int)
+    for is_in in has.values():
+        which = np.unique(2 * which + is_in, return_inverse=True)[1]
+    positions = [np.flatnonzero(which == i) for i in np.unique(which)]
+    return [(tuple(name for name, is_in in has.items() if is_in[rows[0]]), rows) for rows in positions]

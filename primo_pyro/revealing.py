@@ -190,12 +190,13 @@ class RevealQuestions(ImpactQuestions):
         outcome = self.model_.outcome
 
         def levels(p: Tensor, centre: Tensor, rows: slice) -> Tensor:
-            distances = outcome.distance(p, centre).T.sort(dim=1).values
-            return distances[:, np.ceil(LEVELS * (len(p) - 1)).astype(int)]
+            at = np.ceil(LEVELS * (len(p) - 1)).astype(int)
+            distances = outcome.distance(p, centre.to(p.dtype)).cpu().numpy()
+            return torch.as_tensor(np.partition(distances, at, axis=0)[at].T)  # half the time of sorting
 
         measures: dict[str, Measure] = {"levels": levels}
         if self._has_classes:
-            measures["accuracy"] = _gain(np.eye(outcome.prediction_size))
+            measures["accuracy"] = _accuracy_gain
             if outcome.prediction_size == 2:
                 measures["thresholds"] = _threshold_gains
         return measures
@@ -228,11 +229,16 @@ def spread_over(values: np.ndarray | None, rows: np.ndarray, otherwise: float = 
 
 def _gain(utility: np.ndarray) -> Measure:
     def gain(p: Tensor, centre: Tensor, rows: slice) -> Tensor:
+        p = p.double()
         return utility_gain(p, centre, torch.as_tensor(utility, dtype=p.dtype, device=p.device))
 
     return gain
 
 
+def _accuracy_gain(p: Tensor, centre: Tensor, rows: slice) -> Tensor:
+    """`utility_gain` where naming the label is worth 1."""
+    return (p.amax(-1).mean(0, dtype=centre.dtype) - centre.amax(-1).mean(0)).clip(min=0)
+
+
 def _threshold_gains(p: Tensor, centre: Tensor, rows: slice) -> Tensor:
-    thresholds = torch.as_tensor(THRESHOLDS, dtype=torch.float32, device=p.device)
-    return threshold_gain(p[..., 1].float(), centre[..., 1].float(), thresholds).double()
+    return threshold_gain(p[..., 1], centre[..., 1].to(p.dtype), THRESHOLDS).double()

@@ -177,7 +177,6 @@ def summarise_draws(
     columns: list[Any] = [*(t.cpu().numpy() for t in numbers), likelihood]
     if not measures:
         return Summary(*columns)
-    p = p.double()
     measured = {name: measure(p, centre).cpu().numpy() for name, measure in measures.items()}
     return MeasuredSummary(**vars(Summary(*columns)), measured=measured)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -78,14 +79,15 @@ def utility_gain(p: Values, centre: Values, utility: Values) -> Values:
     return (best(p).mean(0) - best(centre).mean(0)).clip(min=0)
 
 
-def threshold_gain(risk: Values, centre: Values, thresholds: Values) -> Values:
+def threshold_gain(risk: Values, centre: Values, thresholds: np.ndarray) -> Values:
     """`utility_gain` in net benefit at several thresholds: ``[N, T]`` from risks ``[K, N]``."""
-    odds = thresholds / (1 - thresholds)
-
-    def best(q: Values) -> Values:
-        return (q[..., None] - (1 - q[..., None]) * odds).clip(min=0).mean(0)
-
-    return (best(risk) - best(centre)).clip(min=0)
+    stack: Any = torch.stack if isinstance(risk, Tensor) else np.stack
+    gains = [
+        # q - (1 - q) t / (1 - t) = (q - t) / (1 - t), where it is positive: the benefit of acting.
+        ((risk - t).clip(min=0).mean(0) - (centre - t).clip(min=0).mean(0)) / (1 - t)
+        for t in thresholds.tolist()
+    ]
+    return stack(gains, -1).clip(min=0)
 
 
 def as_utility(utility: ArrayLike, classes: int) -> np.ndarray:
