@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if args.memory:
-        print(memory_of(args.memory))
+        print(*memory_of(args.memory))
         return
     args.out.mkdir(parents=True, exist_ok=True)
     start, lines = time.perf_counter(), []

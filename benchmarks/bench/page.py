@@ -94,7 +94,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
         growth.plot([1, 8], [1, 8], ":", color=GREY, label="in proportion")
         growth.set(xscale="log", yscale="log")
         growth.legend(frameon=False)
-    peaks = medians(frame, "memory")
+    peaks = medians(frame, "memory").query("what == 'above before'")
     titled_axes(memory, "Peak memory above what the process had before", "MB", "")
     memory.barh(peaks["case"], peaks["value"], color=BLUE)
     memory.invert_yaxis()
@@ -168,15 +168,23 @@ def write(frame: pd.DataFrame, path: Path, command: str, seconds: float, load: f
         growth = slopes(frame).map(lambda v: "" if np.isnan(v) else f"{v:.2f}")
         text += ["", "## Growth", "", "Slope of log time over log size; 1 is in proportion.", ""]
         text += _markdown(growth.rename_axis("size"))
-    for part, title in ("memory", "Memory"), ("rate", "Share of the machine's rate"):
-        of = medians(frame, part)
-        if len(of):
-            text += ["", f"## {title}", ""]
-            label, unit = ("case" if part == "memory" else "what"), of["unit"].iloc[0]
-            of = of.set_index(label)[["value"]].rename(columns={"value": unit})
-            if part == "rate":
-                of["share"] = of[unit] / of[unit].iloc[0]
-            text += _markdown(of.map(lambda v: f"{v:.3g}"))
+    peaks = medians(frame, "memory")
+    if len(peaks):
+        text += [
+            "",
+            "## Memory",
+            "",
+            "Megabytes at the peak: above those of before, and in all.",
+            "",
+        ]
+        table = peaks.pivot_table(index="case", columns="what", values="value", sort=False)
+        text += _markdown(table.map(lambda v: f"{v:.3g}"))
+    of = medians(frame, "rate")
+    if len(of):
+        text += ["", "## Share of the machine's rate", ""]
+        table = of.set_index("what")[["value"]].rename(columns={"value": of["unit"].iloc[0]})
+        table["share"] = table.iloc[:, 0] / table.iloc[0, 0]
+        text += _markdown(table.map(lambda v: f"{v:.3g}"))
     if "checks" in set(frame["part"]):
         shares = medians(frame, "checks").pivot_table(
             index="case", columns="what", values="value", sort=False
