@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from primo_pyro.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, titled_axes
 
@@ -32,7 +34,7 @@ PAIRS = [
         "primo, elapsed",
         "scikit-learn, joblib, elapsed",
         "plausible labels / scikit-learn, two processes",
-        BLUE,
+        "black",
     ),
 ]
 
@@ -93,6 +95,8 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     if len(lines):
         growth.plot([1, 8], [1, 8], ":", color=GREY, label="in proportion")
         growth.set(xscale="log", yscale="log")
+        _plain_numbers(growth.xaxis)
+        _plain_numbers(growth.yaxis)
         growth.legend(frameon=False)
     peaks = medians(frame, "memory").query("what == 'above before'")
     titled_axes(memory, "Peak memory above what the process had before", "MB", "")
@@ -112,9 +116,16 @@ def _dots(ax: Axes, table: pd.DataFrame, title: str) -> None:
         ax.errorbar(of["median"], y, xerr=errors, fmt="o", color=of["colour"].iloc[0], label=comparison)
     ax.axvline(1, color="black", linewidth=1)
     ax.set(xscale="log", yticks=range(len(cases)), yticklabels=cases)
+    _plain_numbers(ax.xaxis)
     ax.invert_yaxis()
     if len(table):
-        ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+        ax.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12))
+
+
+def _plain_numbers(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def write(frame: pd.DataFrame, path: Path, command: str, seconds: float, load: float) -> None:
