@@ -151,8 +151,8 @@ class Certification(RevealQuestions):
         complete = x[rows]
         hidden = complete.drop(*about)
         asked = self._ask(hidden, about, self._usual_measures(hidden, about), len(hidden))
-        alone = about == self.optional_  # everything that may be absent was asked about
-        before = asked["prediction"] if alone else self.summarise(hidden).prediction
+        everything = set(about) == set(self.optional_)  # what may be absent was all asked about
+        before = asked["prediction"] if everything else self.summarise(hidden).prediction
         after = self.summarise(complete).prediction
         labels = None if codes is None else codes[rows]
         decided = [outcome.decide(p) for p in (before, after)]

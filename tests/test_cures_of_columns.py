@@ -126,6 +126,22 @@ def test_bytes_become_texts(cells):
     np.testing.assert_array_equal(values(), [1, 0, 1, 0, NAN][: len(cells)])
 
 
+def test_half_characters_become_whole_ones():
+    """Half of a pair in UTF-16, as a file read in a wrong encoding has it: no file can hold it."""
+    frame, values = read(objects("a\ud800", "b", "a\ud800", "b"))
+    with pytest.raises(ModalityError, match="half a character") as refused:
+        values()
+    exec(LINE.search(str(refused.value)).group(), {"frame": frame})
+    np.testing.assert_array_equal(values(), [1, 0, 1, 0])
+
+
+@pytest.mark.parametrize("other", [np.datetime64("2020"), np.timedelta64(3, "D"), np.complex64(1j)])
+def test_what_is_no_number_among_numbers(other):
+    """numpy takes each of them for one."""
+    with pytest.raises(ModalityError, match=f"holds {type(other).__name__} .*expected numbers"):
+        read(objects(other, 1, 2))[1]()
+
+
 def a_reader():
     frame = pd.DataFrame({"age": [71.0, 40, 55, 63], "sex": ["f", "m", "f", "m"]})
     return frame, TableReader({"m": ["age", "sex"]}).fit(frame)

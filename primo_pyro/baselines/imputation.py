@@ -268,7 +268,7 @@ class StackingClassifier(BoostedClassifier):
         codes, rows = np.unique(y, return_counts=True)
         if rows.min() < 2:
             raise LabelError(
-                f"Only one training row of class {self.classes_[codes[rows.argmin()]]!r} has {name!r}; "
+                f"Only one training row of class {self.classes_[codes[rows.argmin()]]} has {name!r}; "
                 "expected two or more, to stack on rows not trained on. Pass a smaller validation_fraction, "
                 "more rows, or leave that class out."
             )

@@ -6,7 +6,7 @@ import pytest
 from primo_pyro import Modalities
 from primo_pyro.baselines import ImputationClassifier, StackingClassifier
 from primo_pyro.data import make_xor
-from primo_pyro.errors import ModalityError
+from primo_pyro.errors import LabelError, ModalityError
 
 
 def test_what_each_imputer_puts_in():
@@ -35,6 +35,14 @@ def test_stacking_shows_probabilities_and_flags(rows):
     np.testing.assert_array_equal(features[:, 3], x.present["m"])
     np.testing.assert_array_equal(features[~x.present["m"], :3], 0)
     np.testing.assert_allclose(features[:, 4:7].sum(1), 1)
+
+
+def test_stacking_has_fewer_folds_where_a_class_has_few_rows():
+    x, y = Modalities({"o": np.arange(40.0)}), np.repeat([0, 1], [37, 3])
+    StackingClassifier(folds=5, max_iter=2, validation_fraction=0.0).fit(x, y)  # scikit-learn warns of five
+    y[-2:] = 0
+    with pytest.raises(LabelError, match="Only one training row of class 1 has 'o'; expected two or more"):
+        StackingClassifier(folds=5, max_iter=2, validation_fraction=0.0).fit(x, y)
 
 
 def test_trees_stop_where_held_out_rows_say_so():
