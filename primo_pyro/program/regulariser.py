@@ -256,10 +256,10 @@ def compare_predictions(
 
 
 @contextmanager
-def frozen(module: Any, *, but: nn.Module | None = None) -> Iterator[None]:
-    """Gradients of what is computed here reach no parameters of a module, ``but`` those of a part of it."""
+def frozen(*modules: Any, but: nn.Module | None = None) -> Iterator[None]:
+    """Gradients of what is computed here reach no parameters of modules, ``but`` those of a part of them."""
     spared = set(but.parameters()) if but is not None else set()
-    held = [p for p in module.parameters() if p.requires_grad and p not in spared]
+    held = [p for module in modules for p in module.parameters() if p.requires_grad and p not in spared]
     for parameter in held:
         parameter.requires_grad_(False)
     try:

@@ -130,7 +130,8 @@ class Stacked:
                 questions.append(self._question(z_m, left | part))
                 with torch.no_grad():
                     everything = self._predict([self._question(z_m, self.everything)])[0]
-            with frozen(model, but=model.prior) if "residual_spread" in names else torch.no_grad():
+            held = frozen(model.likelihood, model.outcome) if "residual_spread" in names else torch.no_grad()
+            with held:
                 revealed = self._predict([self._question(z_c, self.present)])[0]
         q = self._proposals(complete, y)
         in_play = self._any(self.present | self.asked)
