@@ -145,7 +145,7 @@ WEAK_SIGNALS = Protocol(
 BREAST_CANCER = Protocol(
     seeds=5,
     epochs=60,
-    networks={**DIGIT_HALVES.networks, "batch_size": 32, "dropout": 0.0},
+    networks={"batch_size": 32, "hidden_dim": 128, "dropout": 0.0, "patience": None},
     primo={"latent_dim": 8},
 )
 
