@@ -151,8 +151,8 @@ class Certification(RevealQuestions):
         complete = x[rows]
         hidden = complete.drop(*about)
         asked = self._ask(hidden, about, self._usual_measures(hidden, about), len(hidden))
-        everything = set(about) == set(self.optional_)  # what may be absent was all asked about
-        before = asked["prediction"] if everything else self.summarise(hidden).prediction
+        asked_all = set(about) == set(self.optional_)
+        before = asked["prediction"] if asked_all else self.summarise(hidden).prediction
         after = self.summarise(complete).prediction
         labels = None if codes is None else codes[rows]
         decided = [outcome.decide(p) for p in (before, after)]

@@ -36,7 +36,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import detach
-from torch import Tensor, distributions, nn
+from torch import Tensor, distributions
 
 from primo_pyro.errors import DrawsError
 from primo_pyro.program.conditionals import Likelihood
@@ -193,9 +193,10 @@ def prediction_terms(
     if len(model.optional) > 1 or h.asked is not None:
         h_m, h_c = h_m.ask(hidden), h_c.ask(())
     forecast = story_predictions(model, h_m, z)  # [K, B, Q]
+    z_c = {name: _draws(p, num_draws) for name, p in complete.items()}
     # For the residual spread the likelihood is held: it would learn to ignore latents that say little yet.
-    with frozen(model, but=model.prior) if "residual_spread" in terms else torch.no_grad():
-        revealed = story_predictions(model, h_c, {n: _draws(p, num_draws) for n, p in complete.items()})
+    with frozen(model) if "residual_spread" in terms else torch.no_grad():
+        revealed = story_predictions(model, h_c, z_c)
     everything = part = None
     if "agreement" in terms:
         with torch.no_grad():
@@ -256,10 +257,9 @@ def compare_predictions(
 
 
 @contextmanager
-def frozen(*modules: Any, but: nn.Module | None = None) -> Iterator[None]:
-    """Gradients of what is computed here reach no parameters of modules, ``but`` those of a part of them."""
-    spared = set(but.parameters()) if but is not None else set()
-    held = [p for module in modules for p in module.parameters() if p.requires_grad and p not in spared]
+def frozen(*modules: Any) -> Iterator[None]:
+    """Gradients of what is computed here reach no parameters of these modules."""
+    held = [p for module in modules for p in module.parameters() if p.requires_grad]
     for parameter in held:
         parameter.requires_grad_(False)
     try:
