@@ -226,7 +226,7 @@ def test_visits_of_a_patient_do_not_cross():
         return x.drop_at_random("m", random_state=0), np.repeat(label, 5), np.repeat(np.arange(count), 5)
 
     (x, y, groups), (x_val, y_val, _), (x_test, y_test, _) = (patients(n) for n in (200, 40, 400))
-    settings = {"hidden_dim": 32, "max_epochs": 20, "batch_size": 64, "random_state": 0}
+    settings = {"hidden_dim": 32, "max_epochs": 12, "batch_size": 64, "random_state": 0}
 
     def loss(clf):
         p = clf.predict_proba(x_test)

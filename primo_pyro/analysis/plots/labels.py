@@ -32,7 +32,7 @@ def label_shares_bars(
     impact
         The row's V.
     truth
-        The row's label, if known: its bar is blue, with the word "true".
+        The row's label, if known: its bar is blue, with the word "true" below it.
     by
         What the shares count, for the axis: clusters of draws, or draws.
     ax
@@ -59,19 +59,11 @@ def label_shares_bars(
     true = [truth is not None and name == truth for name in shares.index]
     colours = {n: BLUE if t else GREY for n, t in zip(names, true, strict=True)}
     sns.barplot(x=names, y=shares.to_numpy(), hue=names, palette=colours, legend=False, ax=ax, errorbar=None)
-    for position, (share, is_true) in enumerate(zip(shares, true, strict=True)):
-        if is_true:
-            # Above the bar by the height of a marker, where a prediction may stand.
-            ax.annotate(
-                "true",
-                (position, share),
-                xytext=(0, 5),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                color=BLUE,
-            )
-    ax.set(ylim=(0, 1.15), xlabel="Label", ylabel=f"Share of {by}")
+    # Below the axis, where no bar and no point of a prediction stands.
+    ax.set_xticks(range(len(names)), [f"{n}\ntrue" if t else n for n, t in zip(names, true, strict=True)])
+    for tick, is_true in zip(ax.get_xticklabels(), true, strict=True):
+        tick.set_color(BLUE if is_true else tick.get_color())
+    ax.set(ylim=(0, 1.05), xlabel="Label", ylabel=f"Share of {by}")
     return ax
 
 
