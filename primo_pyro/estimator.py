@@ -287,7 +287,7 @@ class NetworkEstimator(ModalityEstimator):
 
     hidden_dim: int = 64
     dropout: float = 0.0
-    max_epochs: int = Schedule.max_epochs
+    max_epochs: int | None = Schedule.max_epochs
     batch_size: int | None = Schedule.batch_size
     learning_rate: float = Schedule.learning_rate
     weight_decay: float | None = Schedule.weight_decay

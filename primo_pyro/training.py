@@ -30,7 +30,16 @@ from primo_pyro.program.loss import Loss, LossParts
 from primo_pyro.progress import progress_bar
 from primo_pyro.rows import shuffled
 
-__all__ = ["Average", "Schedule", "State", "WarmUp", "batch_size_for", "train", "weight_decay_for"]
+__all__ = [
+    "Average",
+    "Schedule",
+    "State",
+    "WarmUp",
+    "batch_size_for",
+    "epochs_for",
+    "train",
+    "weight_decay_for",
+]
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,9 @@ class Schedule:
     steps, fewer at first; with 0, those of the last step. Kept is the latest epoch whose validation loss is
     not above the smallest one by more than a standard error of the difference, row by row: what few rows
     cannot tell apart does not end a training. With ``patience``, it stops after that many epochs above.
-    Without a ``batch_size`` it is that of `batch_size_for`; without a ``weight_decay`` that of
-    `weight_decay_for`. It is for matrices: vectors do not decay, nor do parameters that a loss names
-    (`primo_pyro.program.loss.Loss`).
+    What is None, but for patience, goes by the number of rows: `epochs_for`, `batch_size_for` and
+    `weight_decay_for`. Only matrices decay, and of these not what a loss spares
+    (`primo_pyro.program.loss.Loss.undecayed`).
 
     Raises
     ------
@@ -60,7 +69,7 @@ class Schedule:
     a value.
     """
 
-    max_epochs: int = 60
+    max_epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float | None = None
@@ -69,7 +78,7 @@ class Schedule:
     averaging: float = 0.99
 
     parameter_ranges: ClassVar[dict[str, Range]] = {
-        "max_epochs": Whole(0),  # none: the networks as they were drawn
+        "max_epochs": AnyOf(OneOf(None), Whole(0)),  # 0: the networks as they were drawn
         "batch_size": AnyOf(OneOf(None), Whole(1)),
         "learning_rate": Real(0, above=True),
         "weight_decay": AnyOf(OneOf(None), Real(0)),
@@ -83,9 +92,41 @@ class Schedule:
         for name in self.parameter_ranges:  # JSON does not know NumPy's numbers
             object.__setattr__(self, name, as_python(getattr(self, name)))
 
+    def for_rows(self, rows: int) -> FullSchedule:
+        """With what is None put in, for N training rows."""
+        epochs, size, decay = self.max_epochs, self.batch_size, self.weight_decay
+        return FullSchedule(
+            **asdict(self)
+            | {
+                "max_epochs": epochs_for(rows) if epochs is None else epochs,
+                "batch_size": batch_size_for(rows) if size is None else size,
+                "weight_decay": weight_decay_for(rows) if decay is None else decay,
+            }
+        )
+
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullSchedule(Schedule):
+    """A schedule in which nothing is None but the patience."""
+
+    max_epochs: int
+    batch_size: int
+    weight_decay: float
+
+
+def epochs_for(rows: int) -> int:
+    """Epochs, at most, where none are given: 5000 / sqrt(N) for N training rows, between 5 and 60.
+
+    So ten times as many rows take three times as many steps (docs/lab_notebook.md).
+
+    >>> [epochs_for(rows) for rows in (300, 7_000, 28_000, 100_000, 1_000_000)]
+    [60, 60, 30, 16, 5]
+    """
+    return int(np.clip(round(5000 / max(rows, 1) ** 0.5), 5, 60))
 
 
 def batch_size_for(rows: int) -> int:
@@ -219,14 +260,14 @@ def train(
     with one_at_a_time():
         file = None if checkpoint is None else Path(checkpoint)
         told = (score, callbacks, file, scored_on, verbose, weights)
-        return _train(loss, x, y, schedule, seed, warm_up, *told)
+        return _train(loss, x, y, schedule.for_rows(len(x)), seed, warm_up, *told)
 
 
 def _train(
     loss: nn.Module,
     x: Modalities,
     y: np.ndarray,
-    schedule: Schedule,
+    schedule: FullSchedule,
     seed: int,
     warm_up: float,
     score: Callable[[], Mapping[str, float | np.ndarray]] | None,
@@ -239,7 +280,7 @@ def _train(
     device = next(loss.parameters()).device
     labels = torch.as_tensor(y, device=device)
     counts = None if weights is None else torch.as_tensor(weights, dtype=torch.float, device=device)
-    optimiser = _optimiser(loss, schedule, len(x))
+    optimiser = _optimiser(loss, schedule.weight_decay)
     average = Average(loss, schedule.averaging)
     state = State()
     identity: dict[str, str] = {}
@@ -296,8 +337,7 @@ def _train(
     return pd.DataFrame(state.history)
 
 
-def _optimiser(loss: nn.Module, schedule: Schedule, rows: int) -> torch.optim.AdamW:
-    decay = weight_decay_for(rows) if schedule.weight_decay is None else schedule.weight_decay
+def _optimiser(loss: nn.Module, decay: float) -> torch.optim.AdamW:
     spared = set(getattr(loss, "undecayed", ()))
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in loss.parameters():
@@ -315,14 +355,13 @@ def _run_epoch(
     labels: Tensor,
     counts: Tensor | None,
     optimiser: torch.optim.Optimizer,
-    schedule: Schedule,
+    schedule: FullSchedule,
     warm_up: float,
     epoch: int,
 ) -> dict[str, float]:
     loss.train()
     # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
-    size = schedule.batch_size or batch_size_for(len(x))
-    batches = np.array_split(shuffled(x), math.ceil(len(x) / size))
+    batches = np.array_split(shuffled(x), math.ceil(len(x) / schedule.batch_size))
     processes = Processes()
     processes.draw_apart(torch.initial_seed())
     of_steps: dict[str, list[Tensor]] = {}

@@ -130,7 +130,7 @@ def test_members_calibrate_on_what_each_held_out(place, tmp_path):
     [
         ("hidden_dim=abc", "hidden_dim is 'abc'; expected a whole number"),
         ("objective=papper", "objective is 'papper'; expected one of 'calibrated', 'paper'"),
-        ("max_epochs=-1", "max_epochs is -1; expected a whole number of 0 or more"),
+        ("max_epochs=-1", "max_epochs is -1; expected None, or a whole number of 0 or more"),
         ("members=0", "members is 0; expected a whole number of 1 to 1000"),
         ("rare=abc", "rare is 'abc'; expected a number from 0 to less than 1"),
         ("present_from=2", "present_from is 2; expected a number from 0 to 1"),
