@@ -304,7 +304,7 @@ def test_ordered_classes_and_several_labels_are_learnt():
     total = o + 2 * a + b
     train, test = slice(0, 2000), slice(2000, 3000)
     some = x[train].drop_at_random("a", "b", random_state=0)
-    settings = SMALL | {"hidden_dim": 32, "max_epochs": 15, "learning_rate": 1e-2}
+    settings = SMALL | {"hidden_dim": 32, "max_epochs": 10, "learning_rate": 1e-2}
 
     grade = np.digitize(total, [-1, 1])
     ordinal = PrimoClassifier(**settings, outcome="ordinal").fit(some, grade[train])

@@ -75,7 +75,7 @@ def test_a_modality_that_tells_nothing_has_not_collapsed():
 @pytest.mark.slow
 def test_memorised_rows_are_told():
     """So few digits are known by heart before the network has learnt anything of others."""
-    classifier, said = on_digits("calibrated", rows=100, dropout=0.0, max_epochs=150)
+    classifier, said = on_digits("calibrated", rows=100, dropout=0.0, max_epochs=100)
     (text,) = [text for category, text in said if category is OverfitWarning]
     line = classifier.diagnosis_.set_index("check").loc["overfit"]
     assert f"{line['measured']:.3f} on training rows and {line['reference']:.3f} on validation rows" in text
