@@ -78,14 +78,15 @@ def threads():
 def test_a_run_writes_lines_a_picture_and_a_page(tmp_path, threads, capsys, monkeypatch):
     some = {case: measure.SHAPES[case] for case in ("XOR", "table, 3 blocks")}
     monkeypatch.setattr(measure, "SHAPES", some)
-    main(["--quick", "--parts", "step", "epoch", "rate", "--out", str(tmp_path)])
+    main(["--quick", "--parts", "step", "epoch", "fit", "rate", "--out", str(tmp_path)])
     frame = pd.read_csv(tmp_path / "bench.csv")
     assert frame.columns.tolist() == ["part", "case", "what", "turn", "value", "unit"]
-    assert set(frame["part"]) == {"step", "epoch", "rate"}
+    assert set(frame["part"]) == {"step", "epoch", "fit", "rate"}
     assert (frame["value"] > 0).all()
     assert (tmp_path / "images" / "performance.png").stat().st_size > 10_000
     page = (tmp_path / "performance.md").read_text()
     assert "| table, 3 blocks | " in page
+    assert "| XOR, 400 rows, seed 0 | " in page
     assert "training step / the same by hand" in page
     assert page in capsys.readouterr().out
 

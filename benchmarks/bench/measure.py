@@ -22,6 +22,7 @@ import torch
 from joblib import Parallel, delayed
 from pyro.infer import Predictive
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
 from sklearn.mixture import BayesianGaussianMixture
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,7 +31,7 @@ from benchmarks.bench.checks import checks
 from benchmarks.bench.plain import LateFusion, PlainObjective, as_tensors, plain_summary
 from primo_pyro import Modalities, PrimoClassifier
 from primo_pyro.analysis.clusters import label_shares, plausible_labels, share_agreement
-from primo_pyro.data import make_xor
+from primo_pyro.data import make_xor, xor_impact
 from primo_pyro.draws import standard_normal_points
 from primo_pyro.errors import PrimoWarning
 from primo_pyro.prediction import summarise
@@ -157,6 +158,29 @@ def epochs(quick: bool) -> Iterator[Line]:
         runs = {"primo": fit, "by hand": partial(loop, "by hand"), "multimodal": partial(loop, "multimodal")}
         for what, turn, seconds in take_turns(runs, 1 if quick else 3):
             yield line("epoch", case, what, turn, seconds / 2, "s")
+
+
+def fits(quick: bool) -> Iterator[Line]:
+    """Whole fits of XOR by default settings, half of the rows without m, and what they have learnt."""
+    rows, new = (400, 200) if quick else (28_000, 4000)
+    for seed in range(1 if quick else 2):
+        x, y = make_xor(rows + new, random_state=seed)
+        clf = PrimoClassifier(device="cpu", random_state=seed, max_epochs=2 if quick else None)
+        start = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrimoWarning)
+            clf.fit(x[:rows].drop_at_random("m", random_state=seed), y[:rows])
+        seconds = time.process_time() - start
+        x, y = x[rows:], y[rows:]
+        exact = xor_impact(x.values["o"].ravel())
+        found = {
+            "processor time, s": seconds,
+            "log loss, m absent": log_loss(y, clf.predict_proba(x.drop("m"))),
+            "log loss, m present": log_loss(y, clf.predict_proba(x)),
+            "mean error of V": np.abs(clf.predictive_impact(x.drop("m"))["impact"] - exact).mean(),
+        }
+        for what, value in found.items():
+            yield line("fit", f"XOR, {rows:,} rows, seed {seed}", what, 0, value, "")
 
 
 # --- Prediction ----------------------------------------------------------------------------------------
@@ -408,6 +432,7 @@ def rate(quick: bool) -> Iterator[Line]:
 PARTS = {
     "step": steps,
     "epoch": epochs,
+    "fit": fits,
     "prediction": predictions,
     "labels": labels,
     "growth": growth,

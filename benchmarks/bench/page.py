@@ -166,6 +166,9 @@ def write(frame: pd.DataFrame, path: Path, command: str, seconds: float, load: f
                 index="case", columns="named", values="value", sort=False
             )
             text += _markdown(wide.map(lambda v: "" if np.isnan(v) else f"{v:.3g}"))
+    if "fit" in set(frame["part"]):
+        found = medians(frame, "fit").pivot_table(index="case", columns="what", values="value", sort=False)
+        text += ["", "## A whole `fit` by default settings", "", *_markdown(found.map(lambda v: f"{v:.3g}"))]
     if (frame["what"] == "error of as many independent draws").any():
         errors = frame[frame["what"] == "error of as many independent draws"]["value"].iloc[0]
         faster = 1 / table[table["comparison"] == "V / Predictive(parallel=True)"]["median"].iloc[0]
