@@ -94,15 +94,13 @@ class Schedule:
 
     def for_rows(self, rows: int) -> FullSchedule:
         """With what is None put in, for N training rows."""
-        epochs, size, decay = self.max_epochs, self.batch_size, self.weight_decay
-        return FullSchedule(
-            **asdict(self)
-            | {
-                "max_epochs": epochs_for(rows) if epochs is None else epochs,
-                "batch_size": batch_size_for(rows) if size is None else size,
-                "weight_decay": weight_decay_for(rows) if decay is None else decay,
-            }
-        )
+        by_rows = {
+            "max_epochs": epochs_for(rows),
+            "batch_size": batch_size_for(rows),
+            "weight_decay": weight_decay_for(rows),
+        }
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return FullSchedule(**{"patience": None} | by_rows | given)
 
     def rate(self, progress: float) -> float:
         """Learning rate at a share of training between 0 and 1."""
@@ -281,8 +279,7 @@ def _train(
     labels = torch.as_tensor(y, device=device)
     counts = None if weights is None else torch.as_tensor(weights, dtype=torch.float, device=device)
     optimiser = _optimiser(loss, schedule.weight_decay)
-    average = Average(loss, schedule.averaging)
-    state = State()
+    average, state = Average(loss, schedule.averaging), State()
     identity: dict[str, str] = {}
     processes = Processes()
     if checkpoint is not None or processes.count > 1:
@@ -343,9 +340,8 @@ def _optimiser(loss: nn.Module, decay: float) -> torch.optim.AdamW:
     for parameter in loss.parameters():
         decays = parameter.ndim > 1 and parameter not in spared  # vectors are offsets and scales
         groups.setdefault(decay if decays else 0.0, []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": some, "weight_decay": each} for each, some in groups.items()], fused=True
-    )
+    settings = [{"params": some, "weight_decay": each} for each, some in groups.items()]
+    return torch.optim.AdamW(settings, fused=True)
 
 
 def _run_epoch(
@@ -360,7 +356,7 @@ def _run_epoch(
     epoch: int,
 ) -> dict[str, float]:
     loss.train()
-    # Batches of nearly equal size: none has a single row, which batch normalisation cannot use.
+    # Of nearly equal size: none has a single row, which batch normalisation cannot use.
     batches = np.array_split(shuffled(x), math.ceil(len(x) / schedule.batch_size))
     processes = Processes()
     processes.draw_apart(torch.initial_seed())
