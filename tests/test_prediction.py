@@ -216,7 +216,7 @@ def test_impact_of_a_modality_takes_every_latent_that_is_about_it():
 def test_memory_is_bounded_and_chunks_beat_sequential_prediction():
     """12,000 XOR rows with 200 draws, in a process of its own so that its peak memory is its own.
 
-    The rival takes half a minute for these, and its share of it for a sixth of them.
+    The rival is timed on a sixth of them; all would take it half a minute.
     """
     script = """
         import time

@@ -100,6 +100,13 @@ def trained(scores, **schedule):
     return model, history, weights
 
 
+def test_what_is_not_given_goes_by_the_rows():
+    """0 epochs and no decay are given; no patience stays none."""
+    given = Schedule(max_epochs=0, weight_decay=0.0, patience=None).for_rows(28_000)
+    assert (given.max_epochs, given.batch_size, given.weight_decay, given.patience) == (0, 512, 0.0, None)
+    assert (Schedule().for_rows(28_000).max_epochs, Schedule().for_rows(300).max_epochs) == (30, 60)
+
+
 def test_the_best_epoch_is_restored_and_training_stops_early():
     """The score is said to be best after the second epoch."""
     model, history, weights = trained([3.0, 1.0, 2.0, 2.0, 2.0, 2.0], patience=3)

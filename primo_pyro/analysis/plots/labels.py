@@ -62,7 +62,8 @@ def label_shares_bars(
     # Below the axis, where no bar and no point of a prediction stands.
     ax.set_xticks(range(len(names)), [f"{n}\ntrue" if t else n for n, t in zip(names, true, strict=True)])
     for tick, is_true in zip(ax.get_xticklabels(), true, strict=True):
-        tick.set_color(BLUE if is_true else tick.get_color())
+        if is_true:
+            tick.set_color(BLUE)
     ax.set(ylim=(0, 1.05), xlabel="Label", ylabel=f"Share of {by}")
     return ax
 
