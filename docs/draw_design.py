@@ -49,6 +49,7 @@ ROOMS = {
     "progress": ("progress bars", "green"),
     "processes": ("several processes that train as one", "green"),
     "lifecycle": ("fitted whole, or not fitted", "green"),
+    "schedule": ("how long and how fast to train", "green"),
     "checkpoints": ("that know their training", "green"),
     "divergence": ("where training stops being finite", "green"),
     "model_files": ("the files of a saved model", "grey"),

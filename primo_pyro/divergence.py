@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from primo_pyro.errors import PrimoError, TrainingError
+from primo_pyro.schedule import Schedule
 
 __all__ = ["diverged", "require_finite", "require_finite_scores", "told_of_divergence"]
 
 
-class Steps(Protocol):
-    """What of a schedule decides how far a step goes."""
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def clip_norm(self) -> float: ...
-
-
-def diverged(what: str, schedule: Steps) -> TrainingError:
+def diverged(what: str, schedule: Schedule) -> TrainingError:
     return TrainingError(
         f"{what}; expected finite numbers. Lower learning_rate (now {schedule.learning_rate:g}) or clip_norm "
         f"(now {schedule.clip_norm:g}), and look for extreme values in the inputs."
@@ -42,7 +32,7 @@ def _broken_parameters(loss: nn.Module) -> list[str]:
     return [name for name, p in named if not torch.isfinite(p.detach()).all()]
 
 
-def require_finite(loss: nn.Module, schedule: Steps, epoch: int) -> None:
+def require_finite(loss: nn.Module, schedule: Schedule, epoch: int) -> None:
     """After the steps of an epoch: the loss of the last one says nothing of what it has led to."""
     if broken := _broken_parameters(loss):
         raise diverged(
@@ -50,7 +40,7 @@ def require_finite(loss: nn.Module, schedule: Steps, epoch: int) -> None:
         )
 
 
-def require_finite_scores(scores: Mapping[str, float | np.ndarray], schedule: Steps, epoch: int) -> None:
+def require_finite_scores(scores: Mapping[str, float | np.ndarray], schedule: Schedule, epoch: int) -> None:
     for name, values in scores.items():
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
@@ -65,7 +55,7 @@ OF_NUMBERS = ("invalid values", "NaN", "nan", "infinit", "singular", "not positi
 
 
 @contextmanager
-def told_of_divergence(loss: nn.Module, schedule: Steps, epoch: int) -> Iterator[None]:
+def told_of_divergence(loss: nn.Module, schedule: Schedule, epoch: int) -> Iterator[None]:
     """Errors that libraries raise at numbers that are not finite, as one of ours."""
     try:
         yield

@@ -47,8 +47,9 @@ from primo_pyro.parameters import (
 )
 from primo_pyro.reading import RowReader
 from primo_pyro.rows import sample_of
+from primo_pyro.schedule import Schedule
 from primo_pyro.tables import Blocks, TableReader
-from primo_pyro.training import Schedule, train
+from primo_pyro.training import train
 from primo_pyro.weights import row_weights
 
 __all__ = ["ClassesMixin", "ModalityEstimator", "NetworkEstimator", "labelled_rows"]
@@ -258,7 +259,7 @@ class NetworkEstimator(ModalityEstimator):
     dropout
         Dropout rate in encoders and label networks.
     max_epochs, batch_size, learning_rate, weight_decay, clip_norm, patience
-        See `primo_pyro.training.Schedule`.
+        See `primo_pyro.schedule.Schedule`.
     validation_fraction
         Share of the training rows held out to choose the epoch, alike in classes and in what is absent; 0
         trains on all, to the last epoch.

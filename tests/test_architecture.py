@@ -30,7 +30,11 @@ FLOORS = (
         "processes": ["processes"],
         "progress": ["progress"],
     },
-    {"tables": ["cells", "columns", "table_files", "tables"], "rows": ["rows", "row_files"]},
+    {
+        "tables": ["cells", "columns", "table_files", "tables"],
+        "rows": ["rows", "row_files"],
+        "schedule": ["schedule"],
+    },
     {
         "encoders": ["program.encoders", "program.inputs"],
         "outcomes": ["program.outcomes"],

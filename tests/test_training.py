@@ -12,7 +12,8 @@ from primo_pyro import Modalities, Objective, PrimoClassifier
 from primo_pyro.data import make_xor
 from primo_pyro.errors import CheckpointError, TrainingError
 from primo_pyro.program import Loss
-from primo_pyro.training import Schedule, train
+from primo_pyro.schedule import Schedule
+from primo_pyro.training import train
 from tests.conftest import make_program, make_rows
 
 SMALL = {"latent_dim": 2, "hidden_dim": 8, "batch_size": 32, "max_epochs": 4, "random_state": 0}

@@ -15,7 +15,7 @@ from primo_pyro import Objective, PrimoClassifier, PrimoRegressor, baselines
 from primo_pyro.data import make_xor
 from primo_pyro.errors import ParameterError, PrimoError
 from primo_pyro.parameters import ranges_of
-from primo_pyro.training import Schedule
+from primo_pyro.schedule import Schedule
 from tests.attacks.conftest import examples
 
 COMPLETE, Y = make_xor(60, random_state=0)
