@@ -15,7 +15,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator
 
-from primo_pyro.analysis.calibration import impact_calibration
+from primo_pyro.analysis.calibration import FEW_ROWS, ImpactCalibrator, impact_calibration
 from primo_pyro.analysis.scores import scores
 from primo_pyro.errors import ModalityError, PrimoError, PrimoWarning
 from primo_pyro.modalities import Modalities
@@ -88,7 +88,9 @@ def compare(
 
     - the change between a method's *own* predictions without and with the modality (``slope``,
       ``rank_correlation``, ...). It shows whether V is the change that it stands for. A method that learns
-      nothing from the modality does well here with a V of 0, and a rival has no such pair of predictions;
+      nothing from the modality does well here with a V of 0, and a rival has no such pair of predictions.
+      ``calibrated_slope`` is the same of the expected change, each half of the test rows being calibrated on
+      the other one; with fewer than 100 it is left out;
     - the *reference* change, the same for all (``reference_slope``, ``reference_rank_correlation``, ...),
       from the unimodal prediction to that of the multimodal network whose training rows are all complete. It
       compares estimates with each other, where both networks are among the methods. Two networks also differ
@@ -288,6 +290,18 @@ def _score(fit: Fit, method: str, task: Task, x: Modalities, y: np.ndarray) -> N
     if method in fit.impacts and revealed in fit.predictions:
         change = total_variation(fit.predictions["missing"], fit.predictions[revealed])
         _add(fit, method, impact_calibration(fit.impacts[method], change))
+        if len(change) >= 2 * FEW_ROWS:
+            expected = _calibrated(fit.impacts[method], change)
+            _add(fit, method, {"calibrated_slope": impact_calibration(expected, change)["slope"]})
+
+
+def _calibrated(impact: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The expected change of each row ``[N]``, by a calibration on the other half of the rows."""
+    expected = np.empty(len(impact))
+    first = np.random.default_rng(0).permutation(len(impact)) < len(impact) / 2
+    for half in first, ~first:
+        expected[half] = ImpactCalibrator().fit(impact[~half], change[~half]).predict(impact[half])
+    return expected
 
 
 def _compare_with_references(fits: Mapping[str, Fit]) -> None:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import entropy
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import log_loss
 
 from primo_pyro import Modalities
@@ -83,6 +85,31 @@ def test_every_estimate_is_judged_by_the_change_from_unimodal_to_never_dropped()
         assert slopes[name] == pytest.approx(change / mean, rel=1e-5)  # networks compute in single precision
     alone, _, _ = compare(task, ["lvae"], [0], settings)
     assert not alone["metric"].str.startswith("reference").any()
+
+
+class HalfOfTheChange(ClassifierMixin, BaseEstimator):
+    """Says half of the change that m makes, which grows with the size of o."""
+
+    def fit(self, x, y, validation=None):
+        self.classes_ = np.array([0, 1])
+        return self
+
+    def summarise(self, x):
+        change = 0.4 * np.tanh(abs(x.values["o"][:, 0]))
+        p = 0.5 + np.where(x.present["m"], change, 0.0)
+        impact = np.where(x.present["m"], 0.0, change / 2)
+        return SimpleNamespace(probabilities=np.stack([1 - p, p], axis=1), impact=impact, spread=impact)
+
+
+def test_calibrated_on_the_other_half_of_the_rows_expected_change_has_the_size_of_the_change():
+    method = {"half": lambda task, **settings: HalfOfTheChange()}
+    results, _, _ = compare(xor(600), method, [0], {})
+    value = results.set_index("metric")["value"]
+    assert value["slope"] == pytest.approx(2)
+    # 90 knots over changes of 0 to .4: a row is off by .004 at most in the mean, and the mean change is .28.
+    assert value["calibrated_slope"] == pytest.approx(1, abs=0.02)
+    few, _, _ = compare(xor(150), method, [0], {})
+    assert "calibrated_slope" not in set(few["metric"])  # 45 test rows: halves are mostly noise
 
 
 def test_what_a_method_cannot_do_is_left_out_with_the_reason():
