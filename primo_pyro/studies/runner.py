@@ -35,7 +35,7 @@ SCORE_COLUMNS = {
     "mean_impact": "mean V",
     "spread": "spread",
     "slope": "change / V",
-    "calibrated_slope": "/ calibrated",
+    "calibrated_slope": "calibrated",
     "impact_error": "|V - V*|",
     "impact_correlation": "corr. V, V*",
 }
