@@ -33,7 +33,7 @@ from primo_pyro.row_files import ParquetRows
 from primo_pyro.scoring import Scorer, score_files
 
 COLUMNS = 25  # of each block
-SETTINGS = {"max_epochs": 2, "batch_size": 512, "hidden_dim": 64, "num_samples": 64, "random_state": 0}
+SETTINGS = {"max_epochs": 2, "hidden_dim": 64, "num_samples": 64, "random_state": 0}
 
 
 def write_table(path: Path, rows: int, group: int) -> None:

@@ -99,14 +99,15 @@ def epochs_for(rows: int) -> int:
 
 
 def batch_size_for(rows: int) -> int:
-    """Rows in a batch where none are given: a power of two from 16 to 512, for some 50 to 100 steps an epoch.
+    """Rows in a batch where none are given: the power of two nearest to a 64th of them, from 16 to 256.
 
-    Few rows are not seen in a handful of steps, and many do not take more steps than they need.
+    Few rows are not seen in a handful of steps. In larger batches a row takes hardly less time, and the fit
+    is less good for it (docs/lab_notebook.md).
 
     >>> [batch_size_for(rows) for rows in (300, 2_000, 9_000, 30_000, 1_000_000)]
-    [16, 32, 128, 512, 512]
+    [16, 32, 128, 256, 256]
     """
-    return int(2 ** np.clip(round(math.log2(max(rows, 1) / 64)), 4, 9))
+    return int(2 ** np.clip(round(math.log2(max(rows, 1) / 64)), 4, 8))
 
 
 def weight_decay_for(rows: int) -> float:

@@ -104,7 +104,7 @@ def trained(scores, **schedule):
 def test_what_is_not_given_goes_by_the_rows():
     """0 epochs and no decay are given; no patience stays none."""
     given = Schedule(max_epochs=0, weight_decay=0.0, patience=None).for_rows(28_000)
-    assert (given.max_epochs, given.batch_size, given.weight_decay, given.patience) == (0, 512, 0.0, None)
+    assert (given.max_epochs, given.batch_size, given.weight_decay, given.patience) == (0, 256, 0.0, None)
     assert (Schedule().for_rows(28_000).max_epochs, Schedule().for_rows(300).max_epochs) == (30, 60)
 
 
