@@ -1,12 +1,12 @@
-"""Who can do without a test: from rows to a statement about new patients, checked on patients it is true of.
+"""Which cases can do without a test: a statement about new cases, checked on cases that it is true of.
 
     python examples/worth_the_test.py --task support2 --out out/worth
 
-PRIMO is trained once. Patients who were not trained on certify it, and others are asked about: who can do
+PRIMO is trained once. Cases that were not trained on certify it, and others are asked about: which can do
 without the test, if at most 5 % of those spared may be such as would have changed class (90 % confidence).
 Of two outcomes, to change class is to change sides of the risk from which one acts: a rare outcome is hardly
 ever the more probable one. Since these others had the test, the promise is checked on them, and then over 20
-splits of all patients who were not trained on. Printed as well: what is promised where patients who lack the
+splits of all cases that were not trained on. Printed as well: what is promised where cases that lack the
 test differ from those who had it, and what the test is worth to who acts from that risk on. The data are read
 from the folder that PRIMO_DATA names.
 """
@@ -86,15 +86,15 @@ def main() -> None:
     sides = [pd.DataFrame(q).add_prefix(f"{when}_") for q, when in zip(p, ("before", "after"), strict=True)]
     changed = harm(pd.concat([*sides, gap["flip"]], axis=1))
     print(
-        f"\n{spared.sum()} of {len(spared)} patients can do without {name} (V up to "
-        f"{answer['threshold'].iloc[0]:.4f}, learnt from {len(certifying[0])} patients);\n"
+        f"\n{spared.sum()} of {len(spared)} cases can do without {name} (V up to "
+        f"{answer['threshold'].iloc[0]:.4f}, learnt from {len(certifying[0])} cases);\n"
         f"at most {args.rate:.0%} of those spared would have changed class ({args.confidence:.0%} "
         "confidence)."
     )
     if spared.any():
         print(f"Of those spared {changed[spared].mean():.1%} changed class when it was revealed.")
     print(
-        f"The change of a patient is at most {bound.mean():.3f} on average (90 % coverage: reached "
+        f"The change of a case is at most {bound.mean():.3f} on average (90 % coverage: reached "
         f"{(gap['realised_change'] <= bound).mean():.1%}); it was {gap['realised_change'].mean():.3f}."
     )
 
@@ -110,7 +110,7 @@ def main() -> None:
         clf.certify(pooled, labels, modality=test)
     known = clf.certificates_[test]
     promised = kept_promises(known, harm=harm, rate=args.rate, confidence=args.confidence)
-    show("Promised and reached over 20 splits of the patients who were not trained on", promised)
+    show("Promised and reached over 20 splits of the cases that were not trained on", promised)
     shares = skipped_by_score(known, args.rate, args.confidence, harm)
     show(f"Share that may be skipped at {args.rate:.0%} changes, by the score that orders them", shares)
 
@@ -140,8 +140,8 @@ def main() -> None:
         print(*(f"note: {warning.message}" for warning in said), sep="\n")
         show("Patients who had the test, and who had not", clf.absence_checks())
         print(
-            f"\nOf {len(without)} patients who really lack {name}, {answer['skip'].sum()} can do without it "
-            "by the same promise. It is approximate: patients who had it stand for them by weights."
+            f"\nOf {len(without)} cases that really lack {name}, {answer['skip'].sum()} can do without it "
+            "by the same promise. It is approximate: cases that had it stand for them by weights."
         )
 
 
