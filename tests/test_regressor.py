@@ -54,8 +54,10 @@ CANNOT_PASS = {  # name of a check: reason
 }
 
 
-@parametrize_with_checks([CHECKED], expected_failed_checks=lambda _: CANNOT_PASS)
+@parametrize_with_checks([CHECKED])
 def test_scikit_learn(estimator, check):
+    if (reason := CANNOT_PASS.get(check.func.__name__)) is not None:
+        pytest.skip(reason)  # whether it fails hangs on the processor
     check(estimator)
 
 
